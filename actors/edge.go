@@ -1,0 +1,191 @@
+package actors
+
+import (
+	"fmt"
+	"reflect"
+	"sync"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/stratanode/strata/kernel"
+)
+
+// Edge fills a slot with something that waits: sockets, a database, a process.
+// Open, FromAbove and Close are called one at a time and must not wait
+// themselves; what waits are goroutines of the edge, which report through the
+// Outlet it was built with. After Close none of them may be left.
+type Edge[C any] interface {
+	// Open starts the edge. It is called once. An error while the node starts
+	// ends the start; later the edge is built again after a while.
+	Open() error
+
+	// FromAbove takes one command of those who stand on the slot.
+	FromAbove(c C)
+
+	// Close frees everything. It is called once, also after a failed Open.
+	Close()
+}
+
+// Outlet is where an edge hands its events to those who stand on its slot. It is
+// safe for concurrent use.
+type Outlet[E any] struct {
+	port Port[E]
+	fail func(error)
+}
+
+// Send reports an event that needs no credit because its number is bounded by
+// itself, such as an answer.
+func (o Outlet[E]) Send(e E) { o.port.send(e, newSpan(), nil) }
+
+// SendCredited reports an input from outside. The credit returns when the
+// layers are done with all that came of it.
+func (o Outlet[E]) SendCredited(e E, c *Credit) {
+	o.port.send(e, newSpan(), c)
+	c.Return() // the edge's own hold
+}
+
+// Fail says that the edge is broken; it will be closed and built again.
+func (o Outlet[E]) Fail(err error) { o.fail(err) }
+
+// failed brings the error of Outlet.Fail into the actor.
+type failed struct{ err error }
+
+// StandEdge fills slot with an edge. build is called at every start of it.
+func StandEdge[C, E any](s *Stack, slot Slot[C, E], build func(Outlet[E]) Edge[C]) {
+	p := s.add(string(slot), "")
+	root := s.kernel.System().Root
+	self := s.kernel.PID(p.name)
+	s.edges = append(s.edges, s.child(p, func() actor.Actor {
+		out := Outlet[E]{portTo[E](s, p.over...), func(err error) { root.Send(self, failed{err}) }}
+		return &bottom[C]{place: p, build: func() Edge[C] { return build(out) }}
+	}))
+}
+
+// bottom runs an Edge.
+type bottom[C any] struct {
+	place *place
+	build func() Edge[C]
+	edge  Edge[C]
+}
+
+// Receive implements actor.Actor.
+func (b *bottom[C]) Receive(ctx actor.Context) {
+	switch m := ctx.Message().(type) {
+	case *stamped[C]:
+		b.place.queue.Add(-1)
+		b.place.steps.Add(1)
+		b.edge.FromAbove(m.m)
+		m.credit.Return()
+	case failed:
+		panic(m.err)
+	case *actor.Started:
+		b.edge = b.build()
+		if err := b.edge.Open(); err != nil {
+			panic(err)
+		}
+		ctx.Send(ctx.Parent(), kernel.Opened{Name: b.place.name})
+	case *actor.Stopping, *actor.Restarting:
+		b.close()
+	}
+}
+
+func (b *bottom[C]) close() {
+	if b.edge != nil {
+		b.edge.Close()
+		b.edge = nil
+	}
+}
+
+// Top is an edge that stands on one slot or several, such as the API: the end of
+// the stack that users wait at.
+type Top struct {
+	stack *Stack
+	place *place
+	hear  []func(any) bool
+	life  Life
+}
+
+// Life is the beginning and the end of a Top.
+type Life interface {
+	Open() error
+	Close()
+}
+
+// NewTop puts an edge on top of the stack. What it hears is set by Hear.
+func NewTop(s *Stack, name string) *Top {
+	t := &Top{stack: s, place: s.add(name, "")}
+	s.edges = append(s.edges, s.child(t.place, func() actor.Actor { return &top{Top: t} }))
+	return t
+}
+
+// Run sets what the edge does; it is called before the stack starts.
+func (t *Top) Run(life Life) { t.life = life }
+
+// Inlet is where a Top hands its commands to a slot. It is safe for concurrent
+// use.
+type Inlet[C any] struct{ port Port[C] }
+
+// Send hands a command to the slot.
+func (i Inlet[C]) Send(c C) { i.port.send(c, newSpan(), nil) }
+
+// Hear puts t on a slot that is filled already: f gets its events, one at a
+// time, and must not wait.
+func Hear[C, E any](t *Top, slot Slot[C, E], f func(E)) Inlet[C] {
+	t.stack.standOn(string(slot), t.place.name)
+	t.hear = append(t.hear, func(m any) bool {
+		s, ok := m.(*stamped[E])
+		if ok {
+			f(s.m)
+			s.credit.Return()
+		}
+		return ok
+	})
+	return Inlet[C]{portTo[C](t.stack, string(slot))}
+}
+
+// Has reports whether the slot is filled.
+func Has[C, E any](s *Stack, slot Slot[C, E]) bool { return s.places[string(slot)] != nil }
+
+// top runs a Top.
+type top struct {
+	*Top
+	open bool
+}
+
+// Receive implements actor.Actor.
+func (t *top) Receive(ctx actor.Context) {
+	switch m := ctx.Message().(type) {
+	case *actor.Started:
+		if err := t.life.Open(); err != nil {
+			panic(err)
+		}
+		t.open = true
+		ctx.Send(ctx.Parent(), kernel.Opened{Name: t.place.name})
+	case *actor.Stopping, *actor.Restarting:
+		if t.open {
+			t.open = false
+			t.life.Close()
+		}
+	default:
+		for _, hear := range t.hear {
+			if hear(m) {
+				t.place.queue.Add(-1)
+				t.place.steps.Add(1)
+				return
+			}
+		}
+	}
+}
+
+var typeNames sync.Map // reflect.Type to string
+
+// typeOf is fmt's %T, remembered.
+func typeOf(m any) string {
+	t := reflect.TypeOf(m)
+	if n, ok := typeNames.Load(t); ok {
+		return n.(string)
+	}
+	n := fmt.Sprintf("%T", m)
+	typeNames.Store(t, n)
+	return n
+}

@@ -1,0 +1,280 @@
+package actors
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/stratanode/strata/kernel"
+	"github.com/stratanode/strata/layers"
+)
+
+// Group commit: a layer gathers what its steps save until everything that was
+// in its mailbox has been worked off, at most this much, and commits once.
+const (
+	maxBatchSteps = 64
+	maxBatchBytes = 1 << 20
+)
+
+// Layer is the one actor that runs any protocol. It carries out the steps:
+// first to disk, then to the neighbours.
+type Layer[C, E, BC, BE any] struct {
+	stack *Stack
+	place *place
+	below Port[BC]
+	above Port[E]
+	build func(layers.Saved) layers.Protocol[C, E, BC, BE]
+
+	self       *actor.PID
+	parent     *actor.PID
+	protocol   layers.Protocol[C, E, BC, BE]
+	saved      *saved
+	quarantine *quarantine
+	alarm      alarm
+
+	batch     []performed[E, BC] // finished steps whose records wait for the commit
+	bytes     int
+	committed bool // false while a commit message is on its way
+	stall     stall
+}
+
+// performed is a step that is done but for its consequences.
+type performed[E, BC any] struct {
+	out    layers.Output[E, BC]
+	span   Span
+	credit *Credit
+	step   *Step
+}
+
+// commit makes the layer commit its batch. The layer sends it to itself, behind
+// what is in the mailbox already.
+type commit struct{}
+
+// Receive implements actor.Actor.
+func (l *Layer[C, E, BC, BE]) Receive(ctx actor.Context) {
+	switch m := ctx.Message().(type) {
+	case *stamped[C]:
+		l.place.queue.Add(-1)
+		if l.stall.hold(m) {
+			return
+		}
+		l.fromAbove(m)
+	case *stamped[BE]:
+		l.place.queue.Add(-1)
+		if l.stall.hold(m) {
+			return
+		}
+		l.fromBelow(m)
+	case commit:
+		l.committed = true
+		l.commit()
+	case wake:
+		l.alarm.rang()
+		if !l.stall.hold(m) {
+			l.wake()
+		}
+	case retry:
+		l.retry()
+	case *actor.Started:
+		l.open(ctx)
+	case *actor.Stopping:
+		l.commit()
+		l.close()
+	case *actor.Restarting:
+		l.close()
+	}
+}
+
+// open builds the protocol from what it saved and gives it its first Wake.
+func (l *Layer[C, E, BC, BE]) open(ctx actor.Context) {
+	l.self, l.parent, l.committed = ctx.Self(), ctx.Parent(), true
+	l.saved = &saved{records: l.stack.store.Namespace(l.place.name)}
+	l.quarantine = openQuarantine(l.stack.store.Namespace("quarantine/"+l.place.name), l.place)
+	l.protocol = l.build(l.saved)
+	ctx.Send(l.parent, kernel.Opened{Name: l.place.name})
+	l.wake()
+	l.stall.held, l.place.carried = append(l.stall.held, l.place.carried...), nil
+	l.resume()
+}
+
+func (l *Layer[C, E, BC, BE]) close() {
+	l.alarm.stop()
+	l.stall.stop()
+}
+
+func (l *Layer[C, E, BC, BE]) fromAbove(m *stamped[C]) {
+	defer l.guard(m.m, m.credit)
+	if l.quarantine.holds(m.m) {
+		l.refuse(m.m, m.span, m.credit, errQuarantined)
+		return
+	}
+	at := now()
+	out, err := l.protocol.FromAbove(at, m.m)
+	if err != nil {
+		l.refuse(m.m, m.span, m.credit, err)
+		return
+	}
+	l.perform(performed[E, BC]{out, m.span, m.credit, l.traced(at, m.span, m.m)})
+}
+
+func (l *Layer[C, E, BC, BE]) fromBelow(m *stamped[BE]) {
+	defer l.guardBundle(m)
+	if l.quarantine.holds(m.m) {
+		l.refuse(m.m, m.span, m.credit, errQuarantined)
+		return
+	}
+	at := now()
+	out, err := l.protocol.FromBelow(at, m.m)
+	if err != nil {
+		l.refuse(m.m, m.span, m.credit, err)
+		return
+	}
+	l.perform(performed[E, BC]{out, m.span, m.credit, l.traced(at, m.span, m.m)})
+}
+
+func (l *Layer[C, E, BC, BE]) wake() {
+	defer l.guard(nil, nil)
+	at, span := now(), newSpan()
+	l.perform(performed[E, BC]{l.protocol.Wake(at), span, nil, l.traced(at, span, wake{})})
+}
+
+// refuse drops an input that the protocol did not want. Whatever a stranger can
+// cause is at most debug.
+func (l *Layer[C, E, BC, BE]) refuse(input any, span Span, credit *Credit, err error) {
+	l.place.steps.Add(1)
+	l.place.bad.Add(1)
+	l.stack.log.Debug("input refused", "layer", l.place.name, "type", typeName(input), "err", err)
+	l.stack.tracer.refused(l.place.name, span, input, err)
+	credit.Return()
+}
+
+// traced begins the trace of a step, if there is a tracer.
+func (l *Layer[C, E, BC, BE]) traced(at time.Time, span Span, input any) *Step {
+	l.place.steps.Add(1)
+	return l.stack.tracer.begin(l.place.name, at, span, input)
+}
+
+// perform carries out one step: at once if nothing is to be saved, else behind
+// the commit, in order.
+func (l *Layer[C, E, BC, BE]) perform(p performed[E, BC]) {
+	if len(p.out.Save) == 0 && len(l.batch) == 0 {
+		l.emit(p)
+		return
+	}
+	l.batch = append(l.batch, p)
+	l.saved.pending = append(l.saved.pending, p.out.Save...)
+	for _, r := range p.out.Save {
+		l.bytes += len(r.Key) + len(r.Value)
+	}
+	if len(l.batch) >= maxBatchSteps || l.bytes >= maxBatchBytes {
+		l.commit()
+	} else if l.committed {
+		l.committed = false
+		l.stack.kernel.System().Root.Send(l.self, commit{})
+	}
+}
+
+// commit makes the batch durable and then emits it. If that fails, the layer
+// stalls: it keeps the batch, takes no more input, and tries again.
+func (l *Layer[C, E, BC, BE]) commit() {
+	if len(l.batch) == 0 || l.stall.on {
+		return
+	}
+	if err := l.saved.records.Commit(l.saved.pending); err != nil {
+		l.stalled(err)
+		return
+	}
+	batch := l.batch
+	l.batch, l.saved.pending, l.bytes = nil, nil, 0
+	for _, p := range batch {
+		l.emit(p)
+	}
+}
+
+// emit hands the output of a step to the neighbours.
+func (l *Layer[C, E, BC, BE]) emit(p performed[E, BC]) {
+	for _, c := range p.out.Down {
+		l.below.send(c, p.span, p.credit)
+	}
+	for _, e := range p.out.Up {
+		l.above.send(e, p.span, p.credit)
+	}
+	if !p.out.Wake.IsZero() {
+		l.alarm.set(l.stack.kernel.System().Root, l.self, p.out.Wake)
+	}
+	if p.step != nil {
+		finish(l.stack.tracer, p.step, p.out)
+	}
+	p.credit.Return()
+}
+
+// guard ends a step that panicked.
+func (l *Layer[C, E, BC, BE]) guard(input any, credit *Credit) {
+	if reason := recover(); reason != nil {
+		l.breakDown(reason, input, nil, credit)
+	}
+}
+
+// guardBundle is guard for an input that may be a bundle.
+func (l *Layer[C, E, BC, BE]) guardBundle(m *stamped[BE]) {
+	if reason := recover(); reason != nil {
+		l.breakDown(reason, m.m, l.parts(m), m.credit)
+	}
+}
+
+// breakDown ends the life of this instance: the layer is broken. What earlier
+// steps have done is kept, the input that broke it is quarantined, and the
+// kernel makes the layer afresh. If parts is not nil the input is a bundle, and
+// its parts are tried one by one instead.
+func (l *Layer[C, E, BC, BE]) breakDown(reason, input any, parts func(), credit *Credit) {
+	b := &broken{reason: reason, storage: isStorage(reason)}
+	switch {
+	case b.storage:
+		// The input is not to blame. Its sender offers it again after Ready.
+	case parts != nil:
+		b.split = true
+		parts()
+	case input != nil:
+		l.quarantine.add(input, reason)
+	}
+	l.stack.tracer.broke(l.place.name, input, reason)
+	credit.Return()
+	l.commit()
+	l.close()
+	l.place.carried = l.stall.held
+	panic(b)
+}
+
+// parts returns what sends the parts of a bundle to the layer one by one, or nil
+// if m is no bundle of several.
+func (l *Layer[C, E, BC, BE]) parts(m *stamped[BE]) func() {
+	bundle, ok := any(m.m).(layers.Bundle[BE])
+	if !ok {
+		return nil
+	}
+	all := bundle.Parts()
+	if len(all) < 2 {
+		return nil
+	}
+	return func() {
+		for _, part := range all {
+			m.credit.share(1)
+			l.place.queue.Add(1)
+			l.stack.kernel.System().Root.Send(l.self, &stamped[BE]{part, m.span, m.credit})
+		}
+	}
+}
+
+// broken is the value a Layer panics with.
+type broken struct {
+	reason  any
+	storage bool // the store failed, not the layer
+	split   bool // a bundle, now to be tried in parts
+}
+
+// Error implements error.
+func (b *broken) Error() string { return fmt.Sprint(b.reason) }
+
+// Forgiven implements kernel.Forgiven.
+func (b *broken) Forgiven() bool { return b.split }
