@@ -78,6 +78,8 @@ func (b *bottom[C]) Receive(ctx actor.Context) {
 		m.credit.Return()
 	case failed:
 		panic(m.err)
+	case drill:
+		panic("drill")
 	case *actor.Started:
 		b.edge = b.build()
 		if err := b.edge.Open(); err != nil {
@@ -143,7 +145,7 @@ func Hear[C, E any](t *Top, slot Slot[C, E], f func(E)) Inlet[C] {
 	return Inlet[C]{portTo[C](t.stack, string(slot))}
 }
 
-// Has reports whether the slot is filled.
+// Has reports whether a slot is filled.
 func Has[C, E any](s *Stack, slot Slot[C, E]) bool { return s.places[string(slot)] != nil }
 
 // top runs a Top.
@@ -166,6 +168,8 @@ func (t *top) Receive(ctx actor.Context) {
 			t.open = false
 			t.life.Close()
 		}
+	case drill:
+		panic("drill")
 	default:
 		for _, hear := range t.hear {
 			if hear(m) {

@@ -76,6 +76,8 @@ func (l *Layer[C, E, BC, BE]) Receive(ctx actor.Context) {
 		}
 	case retry:
 		l.retry()
+	case drill:
+		l.drill()
 	case *actor.Started:
 		l.open(ctx)
 	case *actor.Stopping:
@@ -137,6 +139,14 @@ func (l *Layer[C, E, BC, BE]) wake() {
 	defer l.guard(nil, nil)
 	at, span := now(), newSpan()
 	l.perform(performed[E, BC]{l.protocol.Wake(at), span, nil, l.traced(at, span, wake{})})
+}
+
+// drill breaks the layer on purpose; see Stack.Drill.
+type drill struct{}
+
+func (l *Layer[C, E, BC, BE]) drill() {
+	defer l.guard(nil, nil)
+	panic("drill")
 }
 
 // refuse drops an input that the protocol did not want. Whatever a stranger can

@@ -204,6 +204,26 @@ func TestBrokenLayerIsRebuiltFromWhatItSaved(t *testing.T) {
 	}
 }
 
+func TestDrillBreaksAnyResidentAndItComesBack(t *testing.T) {
+	r := start(t, newCounter)
+	defer r.kernel.Stop()
+	r.roof.Send(add{5})
+	r.roof.Wait(t, 1)
+	for _, l := range r.stack.Loads() {
+		if !r.stack.Drill(l.Name) {
+			t.Fatalf("no resident %s", l.Name)
+		}
+		waitFor(t, r, func() bool { s := status(r, l.Name); return s.Restarts == 1 && s.State == kernel.Running })
+	}
+	if r.stack.Drill("nobody") {
+		t.Error("drilled a layer that is not there")
+	}
+	r.roof.Send(add{2})
+	if got := fmt.Sprint(sums(r.roof.Wait(t, 2))); got != "[5 7]" {
+		t.Errorf("sums %s, want [5 7]", got)
+	}
+}
+
 func TestInputThatBrokeALayerIsRefusedFromThenOn(t *testing.T) {
 	r := start(t, newCounter)
 	defer r.kernel.Stop()

@@ -81,6 +81,16 @@ func (s *Stack) Start() error {
 	return s.kernel.Start(append(s.layers, s.edges...))
 }
 
+// Drill makes a layer panic in its next step, as if it were broken, so that one
+// can see the node get over it. It returns false if there is no such layer.
+func (s *Stack) Drill(name string) bool {
+	if s.places[name] == nil {
+		return false
+	}
+	s.kernel.System().Root.Send(s.kernel.PID(name), drill{})
+	return true
+}
+
 // Load describes how busy a resident of the stack is.
 type Load struct {
 	Name        string `json:"name"`

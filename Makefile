@@ -1,0 +1,50 @@
+# make is make check.
+FUZZTIME ?= 30s
+BENCHTIME ?= 1s
+
+.PHONY: check build test race fmt vet lint fuzz bench interop demo configs vectors
+
+check: fmt vet test
+
+build:
+	go build -o bin/strata ./cmd/node
+
+test:
+	go test ./...
+
+race:
+	go test -race -shuffle=on ./...
+
+fmt:
+	@out=$$(git ls-files '*.go' | xargs gofmt -l); [ -z "$$out" ] || { echo "not formatted: $$out"; exit 1; }
+
+vet:
+	go vet ./...
+
+lint:
+	golangci-lint run
+
+# One after the other: each fuzz target uses all cores.
+fuzz:
+	@for pkg in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+			echo "$$pkg $$target"; \
+			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+		done; \
+	done
+
+# The figures of docs/benchmarks.md.
+bench:
+	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./kernel/... ./actors/... ./layers/... ./cmd/node
+
+interop:
+	cd interop && go test -count=1 ./...
+
+vectors:
+	STRATA_VECTORS=$(CURDIR)/layers/layertest/testdata/vectors go test -count=1 ./layers/...
+
+configs: build
+	@for file in configs/*.yaml configs/*/*.yaml; do bin/strata config check $$file || exit 1; done
+
+demo:
+	go run ./cmd/node demo

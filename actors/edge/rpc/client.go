@@ -1,0 +1,216 @@
+package rpc
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+
+	gethrpc "github.com/ethereum/go-ethereum/rpc"
+
+	"github.com/stratanode/strata/actors"
+	"github.com/stratanode/strata/layers/overlay"
+	"github.com/stratanode/strata/layers/payload"
+	"github.com/stratanode/strata/layers/secure"
+)
+
+// Errors of a client about its connection.
+var (
+	ErrNoNode = errors.New("no node is running")
+	ErrGone   = errors.New("the node has stopped or closed the connection")
+)
+
+// Client calls the API of a running node. Its methods may be called by several
+// goroutines at once. Errors the node answers with are Faults.
+type Client struct {
+	rpc   *gethrpc.Client
+	close func()
+}
+
+// Dial connects to the node with the given data folder, or whose socket has the
+// given path. ErrNoNode says that there is none.
+func Dial(ctx context.Context, where string) (*Client, error) {
+	path := where
+	if i, err := os.Stat(where); err == nil && i.IsDir() {
+		path = filepath.Join(where, SocketName)
+	}
+	dir := filepath.Dir(path)
+	if len(path) > maxSocketPath {
+		return nil, fmt.Errorf("the path of the socket is %d bytes long and the system takes %d: "+
+			"the data folder %s cannot be used", len(path), maxSocketPath, dir)
+	}
+	c, closeIt, err := dialIPC(ctx, path)
+	switch {
+	case err == nil:
+		return &Client{c, closeIt}, nil
+	case errors.Is(err, fs.ErrNotExist) || nobodyListens(err):
+		return nil, fmt.Errorf("%w in %s (start one with: strata run --data-dir %s)", ErrNoNode, dir, dir)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("the node in %s belongs to another user: %w", dir, err)
+	}
+	return nil, err
+}
+
+// DialURL connects to the node at a URL that begins with http: or ws:, with the
+// token from its token file. Subscriptions need ws.
+func DialURL(ctx context.Context, url, token string) (*Client, error) {
+	c, err := gethrpc.DialOptions(ctx, url, gethrpc.WithHTTPAuth(func(h http.Header) error {
+		h.Set("Authorization", "Bearer "+token)
+		return nil
+	}))
+	if err != nil {
+		return nil, err
+	}
+	return &Client{c, c.Close}, nil
+}
+
+// Close ends the connection, and with it the subscriptions.
+func (c *Client) Close() { c.close() }
+
+// call calls a method; its answer goes into the result.
+func call[T any](ctx context.Context, c *Client, method string, args ...any) (T, error) {
+	var result T
+	err := c.rpc.CallContext(ctx, &result, namespace+"_"+method, args...)
+	return result, cause(err)
+}
+
+// cause makes a Fault of an error that the node has answered with, and ErrGone
+// of the end of the connection.
+func cause(err error) error {
+	var answered gethrpc.Error
+	var network *net.OpError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &answered):
+		return &Fault{answered.ErrorCode(), answered.Error()}
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &network),
+		errors.Is(err, gethrpc.ErrClientQuit), errors.Is(err, net.ErrClosed):
+		return fmt.Errorf("%w: %w", ErrGone, err)
+	}
+	return err
+}
+
+// Say writes text into a chat. See api.Say for what the answer promises.
+func (c *Client) Say(ctx context.Context, chat payload.ChatID, text string) (payload.Message, error) {
+	return call[payload.Message](ctx, c, "say", chat, text)
+}
+
+// Join opens a public chat.
+func (c *Client) Join(ctx context.Context, channel secure.Channel) error {
+	_, err := call[any](ctx, c, "join", channel)
+	return err
+}
+
+// Leave closes a chat; its history stays.
+func (c *Client) Leave(ctx context.Context, chat payload.ChatID) error {
+	_, err := call[any](ctx, c, "leave", chat)
+	return err
+}
+
+// Chats lists the chats, sorted by id.
+func (c *Client) Chats(ctx context.Context) ([]payload.Chat, error) {
+	return call[[]payload.Chat](ctx, c, "chats")
+}
+
+// History returns messages, newest first.
+func (c *Client) History(ctx context.Context, q Query) (Page, error) {
+	return call[Page](ctx, c, "history", q)
+}
+
+// Peers lists the live links and the nodes that are to be linked.
+func (c *Client) Peers(ctx context.Context) ([]overlay.PeerInfo, error) {
+	return call[[]overlay.PeerInfo](ctx, c, "peers")
+}
+
+// AddPeer makes the node keep a link to a node, given by enode URL or ENR.
+func (c *Client) AddPeer(ctx context.Context, node string, trusted bool) error {
+	_, err := call[any](ctx, c, "addPeer", node, trusted)
+	return err
+}
+
+// RemovePeer undoes AddPeer and ends the link.
+func (c *Client) RemovePeer(ctx context.Context, node string) error {
+	_, err := call[any](ctx, c, "removePeer", node)
+	return err
+}
+
+// Status describes the node.
+func (c *Client) Status(ctx context.Context) (Status, error) { return call[Status](ctx, c, "status") }
+
+// Identity says who the node is.
+func (c *Client) Identity(ctx context.Context) (Identity, error) {
+	return call[Identity](ctx, c, "identity")
+}
+
+// Version says what program the node runs.
+func (c *Client) Version(ctx context.Context) (Version, error) {
+	return call[Version](ctx, c, "version")
+}
+
+// Trace returns the life of a message or an envelope, given by its id in hex.
+func (c *Client) Trace(ctx context.Context, id string) ([]actors.Step, error) {
+	return call[[]actors.Step](ctx, c, "trace", id)
+}
+
+// Quarantine lists the inputs that broke a layer.
+func (c *Client) Quarantine(ctx context.Context) ([]actors.Quarantined, error) {
+	return call[[]actors.Quarantined](ctx, c, "quarantine")
+}
+
+// Subscription brings notices in their order.
+type Subscription struct {
+	of *gethrpc.ClientSubscription
+	in chan json.RawMessage
+}
+
+// Messages subscribes to the messages the node receives.
+func (c *Client) Messages(ctx context.Context) (*Subscription, error) {
+	return c.subscribe(ctx, messages)
+}
+
+// Statuses subscribes to the changes of own messages.
+func (c *Client) Statuses(ctx context.Context) (*Subscription, error) {
+	return c.subscribe(ctx, statuses)
+}
+
+func (c *Client) subscribe(ctx context.Context, k kind) (*Subscription, error) {
+	in := make(chan json.RawMessage)
+	of, err := c.rpc.Subscribe(ctx, namespace, in, string(k))
+	if err != nil {
+		return nil, cause(err)
+	}
+	return &Subscription{of, in}, nil
+}
+
+// Next waits for the next notice. An error, also one that says that the
+// subscriber was cut off, is final.
+func (s *Subscription) Next(ctx context.Context) (Notice, error) {
+	select {
+	case b := <-s.in:
+		var n Notice
+		if err := json.Unmarshal(b, &n); err != nil {
+			return Notice{}, fmt.Errorf("rpc: notice: %w", err)
+		}
+		if n.Ended != "" {
+			return Notice{}, errors.New(n.Ended)
+		}
+		return n, nil
+	case err := <-s.of.Err():
+		if err == nil {
+			return Notice{}, ErrGone
+		}
+		return Notice{}, cause(err)
+	case <-ctx.Done():
+		return Notice{}, ctx.Err()
+	}
+}
+
+// Close ends the subscription. The connection stays.
+func (s *Subscription) Close() { s.of.Unsubscribe() }

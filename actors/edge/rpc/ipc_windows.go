@@ -1,0 +1,38 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net"
+
+	gethrpc "github.com/ethereum/go-ethereum/rpc"
+	"golang.org/x/sys/windows"
+)
+
+// maxSocketPath is the longest path of a socket, in bytes.
+const maxSocketPath = 107
+
+// listenPrivate listens on a Unix socket, which Windows has since 2018. Access
+// to it follows from the data folder.
+func listenPrivate(path string) (net.Listener, error) { return net.Listen("unix", path) }
+
+// nobodyListens reports whether err says that the socket is a left-over.
+func nobodyListens(err error) bool { return errors.Is(err, windows.WSAECONNREFUSED) }
+
+// isSocket accepts what Windows reports for a socket: an irregular file.
+func isSocket(i fs.FileInfo) bool { return i.Mode()&(fs.ModeIrregular|fs.ModeSocket) != 0 }
+
+// dialIPC connects to the socket at path.
+func dialIPC(ctx context.Context, path string) (*gethrpc.Client, func(), error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := gethrpc.DialIO(ctx, conn, conn)
+	if err != nil {
+		conn.Close()
+		return nil, nil, err
+	}
+	return c, func() { conn.Close(); c.Close() }, nil
+}

@@ -1,0 +1,258 @@
+package rpc
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	gethrpc "github.com/ethereum/go-ethereum/rpc"
+)
+
+// listen opens all ways in that are configured. What it has opened when one
+// fails, close closes.
+func (r *running) listen(s *Server) error {
+	l, err := listenIPC(filepath.Join(s.dir, SocketName))
+	if err != nil {
+		return err
+	}
+	r.serveIPC(r.add(l, "ipc", s))
+	if s.cfg.HTTP == "" && s.cfg.WebSocket == "" {
+		return nil
+	}
+	token, err := openToken(s.cfg.tokenPath(s.dir))
+	if err != nil {
+		return fmt.Errorf("token_file: %w", err)
+	}
+	if s.cfg.HTTP != "" {
+		g := r.gate(s, token)
+		g.http = true
+		g.websocket = s.cfg.HTTP == s.cfg.WebSocket
+		if err := r.serveTCP(s, "http", s.cfg.HTTP, g); err != nil {
+			return err
+		}
+		if g.websocket {
+			r.addresses["websocket"] = r.addresses["http"]
+			return nil
+		}
+	}
+	if s.cfg.WebSocket == "" {
+		return nil
+	}
+	g := r.gate(s, token)
+	g.websocket = true
+	return r.serveTCP(s, "websocket", s.cfg.WebSocket, g)
+}
+
+// add takes l into this life.
+func (r *running) add(l net.Listener, way string, s *Server) *listener {
+	b := &listener{Listener: l, most: s.cfg.MaxConnections, open: map[net.Conn]bool{}, turnedAway: &s.usage.turnedAway}
+	r.listeners = append(r.listeners, b)
+	r.addresses[way] = l.Addr().String()
+	return b
+}
+
+func (r *running) serveIPC(l *listener) {
+	r.work.Add(1)
+	go func() {
+		defer r.work.Done()
+		for {
+			c, err := l.Accept()
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if err != nil || !r.begin() {
+				continue // of a client that went away, or the end is near
+			}
+			go func() {
+				defer r.work.Done()
+				r.rpc.ServeCodec(gethrpc.NewCodec(&measured{Conn: c}), 0)
+			}()
+		}
+	}()
+}
+
+func (r *running) serveTCP(s *Server, way, address string, g *gate) error {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return fmt.Errorf("%s: %w", way, err)
+	}
+	if host, _, err := net.SplitHostPort(l.Addr().String()); err != nil || !isLoopback(host) {
+		l.Close()
+		return fmt.Errorf("%s: %s leads to %s, which is not a loopback address", way, address, l.Addr())
+	}
+	b := r.add(l, way, s)
+	server := &http.Server{
+		Handler:           g,
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       bodyTimeout,
+		WriteTimeout:      s.cfg.CallTimeout + writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          silent(),
+	}
+	r.work.Add(1)
+	go func() {
+		defer r.work.Done()
+		server.Serve(b) // ends when the listener is closed
+		server.Close()
+	}()
+	return nil
+}
+
+// listener is a net.Listener that bounds its connections and closes them with
+// itself.
+type listener struct {
+	net.Listener
+	most       int
+	turnedAway *atomic.Uint64
+
+	mu     sync.Mutex
+	open   map[net.Conn]bool
+	closed bool
+}
+
+// Accept returns the next connection. It closes at once what is beyond the
+// bound.
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		t := &tracked{Conn: c, of: l}
+		if l.enter(t) {
+			return t, nil
+		}
+		c.Close()
+		l.turnedAway.Add(1)
+	}
+}
+
+func (l *listener) enter(c net.Conn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed || len(l.open) >= l.most {
+		return false
+	}
+	l.open[c] = true
+	return true
+}
+
+// Close closes the listener and all its connections.
+func (l *listener) Close() error {
+	err := l.Listener.Close()
+	l.mu.Lock()
+	l.closed = true
+	open := l.open
+	l.open = map[net.Conn]bool{}
+	l.mu.Unlock()
+	for c := range open {
+		c.Close()
+	}
+	return err
+}
+
+// tracked is a connection of a listener.
+type tracked struct {
+	net.Conn
+	of *listener
+}
+
+// Close implements net.Conn.
+func (t *tracked) Close() error {
+	t.of.mu.Lock()
+	delete(t.of.open, t)
+	t.of.mu.Unlock()
+	return t.Conn.Close()
+}
+
+// errTooLong ends a connection on which a request is longer than MaxBody.
+var errTooLong = errors.New("rpc: request is longer than 5 MiB")
+
+// measured is a stream of JSON values of which none may be longer than MaxBody:
+// the codec would read one of any length into memory. It follows no more of
+// JSON than is needed to see where a value ends.
+type measured struct {
+	net.Conn
+	size    int // of the value being read
+	depth   int
+	quoted  bool
+	escaped bool
+}
+
+// Read implements io.Reader.
+func (m *measured) Read(b []byte) (int, error) {
+	n, err := m.Conn.Read(b)
+	for _, c := range b[:n] {
+		m.size++
+		switch {
+		case m.escaped:
+			m.escaped = false
+		case m.quoted:
+			m.escaped = c == '\\'
+			m.quoted = c != '"'
+		case c == '"':
+			m.quoted = true
+		case c == '{', c == '[':
+			m.depth++
+		case c == '}', c == ']':
+			if m.depth--; m.depth <= 0 {
+				m.depth, m.size = 0, 0
+			}
+		}
+	}
+	if m.size > MaxBody {
+		return 0, errTooLong
+	}
+	return n, err
+}
+
+// listenIPC opens the socket at path, for this user alone. What a process that
+// is no more has left there is removed; the socket of a live one is not.
+func listenIPC(path string) (net.Listener, error) {
+	if len(path) > maxSocketPath {
+		return nil, fmt.Errorf("the path of the socket is %d bytes long and the system takes %d: "+
+			"choose a shorter data folder than %s", len(path), maxSocketPath, filepath.Dir(path))
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	if err := removeStale(path); err != nil {
+		return nil, err
+	}
+	l, err := listenPrivate(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// removeStale makes room for a socket at path.
+func removeStale(path string) error {
+	switch i, err := os.Lstat(path); {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case i.Mode().Type() != os.ModeSocket && !isSocket(i):
+		return fmt.Errorf("%s is in the way and no socket", path)
+	}
+	c, err := net.DialTimeout("unix", path, headerTimeout)
+	if err == nil {
+		c.Close()
+		return fmt.Errorf("another node is listening on %s", path)
+	}
+	if !nobodyListens(err) {
+		return fmt.Errorf("who listens on %s: %w", path, err)
+	}
+	return os.Remove(path)
+}
