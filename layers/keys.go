@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 
 	"github.com/ethereum/go-ethereum/crypto"
 	"github.com/ethereum/go-ethereum/crypto/ecies"
@@ -130,12 +131,22 @@ func ParsePrivateKey(b []byte) (PrivateKey, error) {
 	return PrivateKey{k, publicKey(&k.PublicKey)}, nil
 }
 
+// ParsePrivateKeyText reads the hexadecimal form, with or without 0x. The error
+// does not quote it.
+func ParsePrivateKeyText(s string) (PrivateKey, error) {
+	b, err := hex.DecodeString(strings.TrimPrefix(s, "0x"))
+	if err != nil {
+		return PrivateKey{}, ErrPrivateKey
+	}
+	return ParsePrivateKey(b)
+}
+
 // GenerateKey draws a private key from random, 32 bytes at a time. The reader
 // is used directly because crypto/ecdsa ignores the one it is given since Go
 // 1.26.
 func GenerateKey(random io.Reader) (PrivateKey, error) {
 	var b [32]byte
-	for {
+	for range maxDraws {
 		if _, err := io.ReadFull(random, b[:]); err != nil {
 			return PrivateKey{}, fmt.Errorf("random source: %w", err)
 		}
@@ -143,7 +154,11 @@ func GenerateKey(random io.Reader) (PrivateKey, error) {
 			return k, nil
 		}
 	}
+	return PrivateKey{}, errors.New("random source: yields no key; it is broken")
 }
+
+// maxDraws bounds the tries for a key. One in 2^128 fails by chance.
+const maxDraws = 16
 
 // IsZero reports whether there is no key in k.
 func (k PrivateKey) IsZero() bool { return k.key == nil }
@@ -201,10 +216,15 @@ func (k PrivateKey) LogValue() slog.Value { return slog.StringValue(k.String()) 
 // MarshalJSON implements json.Marshaler with the fingerprint.
 func (k PrivateKey) MarshalJSON() ([]byte, error) { return []byte(`"` + k.String() + `"`), nil }
 
-// Recover returns the signer of a digest from a signature r | s | v.
+// Recover returns the signer of a digest from a signature r | s | v, v being 0
+// or 1, or 2 or 3 where r overflowed. Other values of v are refused here, because
+// the build without cgo takes 4 to 7 for the same.
 func Recover(digest [32]byte, sig []byte) (PublicKey, error) {
 	if len(sig) != 65 {
 		return PublicKey{}, fmt.Errorf("signature: %d bytes, want 65", len(sig))
+	}
+	if sig[64] > 3 {
+		return PublicKey{}, fmt.Errorf("signature: recovery id %d, want 0 or 1", sig[64])
 	}
 	k, err := crypto.SigToPub(digest[:], sig)
 	if err != nil {

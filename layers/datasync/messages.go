@@ -9,6 +9,20 @@ import (
 	"github.com/stratanode/strata/layers/secure"
 )
 
+// Channel and Protection are what the secure transport calls so.
+type (
+	Channel    = secure.Channel
+	Protection = secure.Protection
+)
+
+// The protections of a message, from the weakest to the strongest.
+const (
+	Public    = secure.Public
+	Cleartext = secure.Cleartext
+	Static    = secure.Static
+	Ratcheted = secure.Ratcheted
+)
+
 // MessageID names a message within data sync (MVDS message identifier). The
 // zero id stands for a message that is not synchronised.
 type MessageID [32]byte
@@ -24,7 +38,7 @@ type Attach struct{}
 
 // Watch sets the public chats and people of interest; see secure.Watch.
 type Watch struct {
-	Channels []secure.Channel
+	Channels []Channel
 	Contacts []layers.PublicKey
 }
 
@@ -41,7 +55,7 @@ type Publish struct {
 // is answered possibly by Sent, and at last by exactly one Relayed or Failed.
 type Broadcast struct {
 	Ref     layers.Ref
-	Channel secure.Channel
+	Channel Channel
 	Body    []byte
 }
 
@@ -75,8 +89,8 @@ type Info struct {
 type Received struct {
 	ID         MessageID
 	From       layers.PublicKey
-	Channel    secure.Channel // empty: private
-	Protection secure.Protection
+	Channel    Channel // empty: private
+	Protection Protection
 	Body       []byte
 	Sent       time.Time // when the sender says it was sent, to the second
 }

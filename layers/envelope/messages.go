@@ -14,6 +14,15 @@ import (
 	"github.com/stratanode/strata/layers/transport"
 )
 
+// Topic and Hash are what the transport calls so.
+type (
+	Topic = transport.Topic
+	Hash  = transport.Hash
+)
+
+// TopicOf returns the topic of a text; see transport.TopicOf.
+func TopicOf(text string) Topic { return transport.TopicOf(text) }
+
 // SymKey is a symmetric key. It prints as a fingerprint.
 type SymKey [32]byte
 
@@ -38,7 +47,7 @@ type FilterID string
 // Filter says which envelopes to open: those of Topic that Key opens.
 type Filter struct {
 	ID    FilterID
-	Topic transport.Topic
+	Topic Topic
 	Key   Key
 }
 
@@ -71,7 +80,7 @@ type Listen struct{ Filters []Filter }
 // before it possibly by an Accepted.
 type Seal struct {
 	Ref     layers.Ref
-	Topic   transport.Topic
+	Topic   Topic
 	Key     Key
 	Payload []byte
 	TTL     time.Duration // zero leaves it to the transport
@@ -100,9 +109,9 @@ type Info struct {
 
 // Opened reports a message for each filter key that opened it, once.
 type Opened struct {
-	Hash    transport.Hash
+	Hash    Hash
 	Filter  FilterID
-	Topic   transport.Topic
+	Topic   Topic
 	Payload []byte
 	Signer  layers.PublicKey // zero: not signed
 	Sent    time.Time        // when the sender says it was sent, to the second
@@ -111,13 +120,13 @@ type Opened struct {
 // Accepted says that the transport carries the envelope.
 type Accepted struct {
 	Ref  layers.Ref
-	Hash transport.Hash
+	Hash Hash
 }
 
 // Relayed says that a peer has taken the envelope.
 type Relayed struct {
 	Ref  layers.Ref
-	Hash transport.Hash
+	Hash Hash
 }
 
 // Expired says that no peer took the envelope in its time to live.

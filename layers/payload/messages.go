@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/stratanode/strata/layers"
-	"github.com/stratanode/strata/layers/secure"
+	"github.com/stratanode/strata/layers/datasync"
 )
 
 // ChatID names a chat: the name of a public chat, or the public key of the
@@ -73,19 +73,19 @@ func (s *Status) UnmarshalText(b []byte) error {
 
 // Message is one chat message, own or received.
 type Message struct {
-	ID         MessageID         `json:"id"`
-	Chat       ChatID            `json:"chat"`
-	From       layers.PublicKey  `json:"from"`
-	Text       string            `json:"text"`
-	ResponseTo string            `json:"response_to,omitempty"`
-	Clock      uint64            `json:"clock"`     // Lamport clock of the chat; orders it
-	Timestamp  time.Time         `json:"timestamp"` // when the author says it was written
-	Stored     time.Time         `json:"stored"`    // when it became durable here
-	Public     bool              `json:"public"`
-	Own        bool              `json:"own"`
-	Protection secure.Protection `json:"protection"`
-	Status     Status            `json:"status"`
-	Reason     string            `json:"reason,omitempty"` // why it failed
+	ID         MessageID           `json:"id"`
+	Chat       ChatID              `json:"chat"`
+	From       layers.PublicKey    `json:"from"`
+	Text       string              `json:"text"`
+	ResponseTo string              `json:"response_to,omitempty"`
+	Clock      uint64              `json:"clock"`     // Lamport clock of the chat; orders it
+	Timestamp  time.Time           `json:"timestamp"` // when the author says it was written
+	Stored     time.Time           `json:"stored"`    // when it became durable here
+	Public     bool                `json:"public"`
+	Own        bool                `json:"own"`
+	Protection datasync.Protection `json:"protection"`
+	Status     Status              `json:"status"`
+	Reason     string              `json:"reason,omitempty"` // why it failed
 }
 
 // Chat is one chat of this node.
@@ -115,7 +115,7 @@ type Say struct {
 // or Refused.
 type Join struct {
 	Ref     layers.Ref
-	Channel secure.Channel
+	Channel datasync.Channel
 }
 
 // Leave closes a chat; its history stays. Answered by Done or Refused.

@@ -4,10 +4,11 @@
 package secure
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/stratanode/strata/layers"
-	"github.com/stratanode/strata/layers/transport"
+	"github.com/stratanode/strata/layers/envelope"
 )
 
 // Channel is the name of a public chat, without #.
@@ -79,10 +80,34 @@ const (
 	Ratcheted                   // double ratchet
 )
 
+var protectionNames = [...]string{"public", "cleartext", "static", "ratcheted"}
+
+// String returns the name used in the API.
+func (p Protection) String() string {
+	if int(p) < len(protectionNames) {
+		return protectionNames[p]
+	}
+	return fmt.Sprintf("protection(%d)", uint8(p))
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (p Protection) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (p *Protection) UnmarshalText(b []byte) error {
+	for i, n := range protectionNames {
+		if n == string(b) {
+			*p = Protection(i)
+			return nil
+		}
+	}
+	return fmt.Errorf("protection %q is unknown", b)
+}
+
 // Received reports a message that was opened. A message can be reported more
 // than once; the layers above compare its content.
 type Received struct {
-	Hash       transport.Hash   // of the envelope it came in
+	Hash       envelope.Hash    // of the envelope it came in
 	From       layers.PublicKey // who signed the envelope; never zero
 	Channel    Channel          // empty: private
 	Protection Protection

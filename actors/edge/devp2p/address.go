@@ -9,8 +9,6 @@ import (
 	"github.com/ethereum/go-ethereum/p2p/nat"
 )
 
-type netAddrPort = netip.AddrPort
-
 // Self returns the enode URL and the text form of the signed record under which
 // other nodes reach this one. They change when a NAT router tells another
 // address. The edge must be open.

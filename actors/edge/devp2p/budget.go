@@ -2,6 +2,7 @@ package devp2p
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sync/semaphore"
@@ -24,7 +25,7 @@ type budget struct {
 
 func newBudget(size, longest int) *budget {
 	b := &budget{size: int64(max(size, minWeight))}
-	b.share = min(b.size, max(b.size/4, int64(longest)))
+	b.share = min(b.size, max(b.size/4, int64(longest), minWeight))
 	b.total = semaphore.NewWeighted(b.size)
 	return b
 }
@@ -33,9 +34,13 @@ func newBudget(size, longest int) *budget {
 // returns, so each packet gets one of its own, and collect waits for them in the
 // order in which they were given. The layers work off a link in that order too.
 type account struct {
-	of   *budget
-	own  *semaphore.Weighted
-	lent chan loan
+	of  *budget
+	own *semaphore.Weighted
+
+	mu     sync.Mutex
+	lent   []loan // own bounds it
+	closed bool
+	more   chan struct{} // has an element when lent or closed has changed
 }
 
 type loan struct {
@@ -44,7 +49,7 @@ type loan struct {
 }
 
 func (b *budget) account() *account {
-	return &account{b, semaphore.NewWeighted(b.share), make(chan loan, b.share/minWeight)}
+	return &account{of: b, own: semaphore.NewWeighted(b.share), more: make(chan struct{}, 1)}
 }
 
 // take waits until a packet of size bytes may enter the node.
@@ -57,28 +62,49 @@ func (a *account) take(ctx context.Context, size int) (*actors.Credit, error) {
 		a.own.Release(weight)
 		return nil, err
 	}
-	a.of.used.Add(weight)
 	one := actors.NewCredits(1)
-	c, err := one.Take(ctx, 1)
-	if err != nil {
-		c = nil // only when ctx ended meanwhile; the loan comes back at once
+	c := one.TryTake(1)
+	a.of.used.Add(weight)
+	a.change(func() { a.lent = append(a.lent, loan{one, weight}) })
+	return c, nil
+}
+
+// close says that nothing more is taken.
+func (a *account) close() { a.change(func() { a.closed = true }) }
+
+func (a *account) change(f func()) {
+	a.mu.Lock()
+	f()
+	a.mu.Unlock()
+	select {
+	case a.more <- struct{}{}:
+	default:
 	}
-	a.lent <- loan{one, weight} // never waits: own bounds how many there are
-	return c, err
 }
 
 // collect gives back what the layers are done with, until close and all is given
 // back, or ctx ends.
 func (a *account) collect(ctx context.Context) {
-	for l := range a.lent {
-		if _, err := l.of.Take(ctx, 1); err != nil {
+	for {
+		a.mu.Lock()
+		lent, closed := a.lent, a.closed
+		a.lent = nil
+		a.mu.Unlock()
+		for _, l := range lent {
+			if _, err := l.of.Take(ctx, 1); err != nil {
+				return
+			}
+			a.own.Release(l.weight)
+			a.of.total.Release(l.weight)
+			a.of.used.Add(-l.weight)
+		}
+		if closed {
 			return
 		}
-		a.own.Release(l.weight)
-		a.of.total.Release(l.weight)
-		a.of.used.Add(-l.weight)
+		select {
+		case <-a.more:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
-
-// close says that nothing more is taken.
-func (a *account) close() { close(a.lent) }

@@ -172,6 +172,8 @@ func checkDialled(n *enode.Node, restrict *netutil.Netlist) error {
 	switch {
 	case n.TCP() == 0:
 		return errors.New("node: has no TCP port")
+	case n.Hostname() != "" && restrict != nil:
+		return errors.New("node: a host name cannot be checked against net_restrict, write the IP address")
 	case n.Hostname() != "":
 		return nil // its address is known only when it is dialled
 	case !ip.IsValid() || ip.IsUnspecified():

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -159,11 +160,15 @@ func (e *Edge) open() (err error) {
 }
 
 // announce puts where we listen into our node record.
-func (e *Edge) announce(at netAddrPort) {
+func (e *Edge) announce(at netip.AddrPort) {
 	local := e.server.LocalNode()
-	local.SetFallbackIP(reachable(at.Addr(), interfaceAddrs()).AsSlice())
+	ip := reachable(at.Addr(), interfaceAddrs())
+	if ip.Is6() {
+		local.SetFallbackIP(net.IPv4zero) // takes back the 127.0.0.1 of the server
+	}
+	local.SetFallbackIP(ip.AsSlice())
 	local.Set(enr.TCP(at.Port()))
-	if m, ok := e.server.NAT.(nat.Interface); ok && mapsPorts(m) {
+	if m := e.server.NAT; m != nil && mapsPorts(m) {
 		e.wg.Go(func() { e.mapPort(m, int(at.Port())) })
 	}
 }
@@ -242,7 +247,7 @@ func (e *Edge) send(c overlay.Send) {
 func (e *Edge) drop(c overlay.Drop) {
 	if l := e.link(c.Peer); l != nil {
 		e.count.asked(c.Reason)
-		l.drop(asked, c.Reason, p2p.DiscUselessPeer)
+		l.drop(asked, c.Reason, p2p.DiscSubprotocolError)
 	}
 }
 

@@ -91,7 +91,7 @@ func (e *Edge) admit(p *p2p.Peer, rw p2p.MsgReadWriter) (*link, error) {
 	}
 	known, k := e.nodes[p.ID()], ours
 	switch {
-	case p.Trusted() || known != nil && (known.fixed || known.trusted):
+	case p.Trusted() || known != nil && (known.trusted):
 		k = free
 	case p.Inbound() && (known == nil || !known.static):
 		k = stranger

@@ -25,7 +25,6 @@ const (
 type api struct {
 	server *Server
 	of     *running
-	life   context.Context // ends when the server closes
 }
 
 // Say writes text into a chat: the name of a public chat, or the public key of
@@ -101,11 +100,7 @@ func (a *api) RemovePeer(ctx context.Context, node string) error {
 }
 
 // Identity says who this node is.
-func (a *api) Identity() Identity {
-	a.server.known.Lock()
-	defer a.server.known.Unlock()
-	return a.server.known.identity
-}
+func (a *api) Identity() Identity { return a.server.identity() }
 
 // Version says what program this node runs.
 func (a *api) Version() Version { return a.server.node.Version }

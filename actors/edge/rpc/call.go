@@ -173,7 +173,7 @@ func ask[E, C any](ctx context.Context, a *api, n *neighbour[C], command func(la
 		default:
 			return none, fmt.Errorf("rpc: %s answered with %T", n.name, e)
 		}
-	case <-a.life.Done():
+	case <-a.of.life.Done():
 		return none, fault(CodeStopping, "the node is stopping")
 	case <-ctx.Done():
 		a.server.usage.timedOut.Add(1)

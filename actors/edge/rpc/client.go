@@ -73,8 +73,8 @@ func DialURL(ctx context.Context, url, token string) (*Client, error) {
 // Close ends the connection, and with it the subscriptions.
 func (c *Client) Close() { c.close() }
 
-// call calls a method; its answer goes into the result.
-func call[T any](ctx context.Context, c *Client, method string, args ...any) (T, error) {
+// invoke calls a method and returns its answer.
+func invoke[T any](ctx context.Context, c *Client, method string, args ...any) (T, error) {
 	var result T
 	err := c.rpc.CallContext(ctx, &result, namespace+"_"+method, args...)
 	return result, cause(err)
@@ -99,69 +99,69 @@ func cause(err error) error {
 
 // Say writes text into a chat. See api.Say for what the answer promises.
 func (c *Client) Say(ctx context.Context, chat payload.ChatID, text string) (payload.Message, error) {
-	return call[payload.Message](ctx, c, "say", chat, text)
+	return invoke[payload.Message](ctx, c, "say", chat, text)
 }
 
 // Join opens a public chat.
 func (c *Client) Join(ctx context.Context, channel secure.Channel) error {
-	_, err := call[any](ctx, c, "join", channel)
+	_, err := invoke[any](ctx, c, "join", channel)
 	return err
 }
 
 // Leave closes a chat; its history stays.
 func (c *Client) Leave(ctx context.Context, chat payload.ChatID) error {
-	_, err := call[any](ctx, c, "leave", chat)
+	_, err := invoke[any](ctx, c, "leave", chat)
 	return err
 }
 
 // Chats lists the chats, sorted by id.
 func (c *Client) Chats(ctx context.Context) ([]payload.Chat, error) {
-	return call[[]payload.Chat](ctx, c, "chats")
+	return invoke[[]payload.Chat](ctx, c, "chats")
 }
 
 // History returns messages, newest first.
 func (c *Client) History(ctx context.Context, q Query) (Page, error) {
-	return call[Page](ctx, c, "history", q)
+	return invoke[Page](ctx, c, "history", q)
 }
 
 // Peers lists the live links and the nodes that are to be linked.
 func (c *Client) Peers(ctx context.Context) ([]overlay.PeerInfo, error) {
-	return call[[]overlay.PeerInfo](ctx, c, "peers")
+	return invoke[[]overlay.PeerInfo](ctx, c, "peers")
 }
 
 // AddPeer makes the node keep a link to a node, given by enode URL or ENR.
 func (c *Client) AddPeer(ctx context.Context, node string, trusted bool) error {
-	_, err := call[any](ctx, c, "addPeer", node, trusted)
+	_, err := invoke[any](ctx, c, "addPeer", node, trusted)
 	return err
 }
 
 // RemovePeer undoes AddPeer and ends the link.
 func (c *Client) RemovePeer(ctx context.Context, node string) error {
-	_, err := call[any](ctx, c, "removePeer", node)
+	_, err := invoke[any](ctx, c, "removePeer", node)
 	return err
 }
 
 // Status describes the node.
-func (c *Client) Status(ctx context.Context) (Status, error) { return call[Status](ctx, c, "status") }
+func (c *Client) Status(ctx context.Context) (Status, error) { return invoke[Status](ctx, c, "status") }
 
 // Identity says who the node is.
 func (c *Client) Identity(ctx context.Context) (Identity, error) {
-	return call[Identity](ctx, c, "identity")
+	return invoke[Identity](ctx, c, "identity")
 }
 
 // Version says what program the node runs.
 func (c *Client) Version(ctx context.Context) (Version, error) {
-	return call[Version](ctx, c, "version")
+	return invoke[Version](ctx, c, "version")
 }
 
 // Trace returns the life of a message or an envelope, given by its id in hex.
 func (c *Client) Trace(ctx context.Context, id string) ([]actors.Step, error) {
-	return call[[]actors.Step](ctx, c, "trace", id)
+	return invoke[[]actors.Step](ctx, c, "trace", id)
 }
 
 // Quarantine lists the inputs that broke a layer.
 func (c *Client) Quarantine(ctx context.Context) ([]actors.Quarantined, error) {
-	return call[[]actors.Quarantined](ctx, c, "quarantine")
+	return invoke[[]actors.Quarantined](ctx, c, "quarantine")
 }
 
 // Subscription brings notices in their order.

@@ -27,32 +27,33 @@ const (
 	bodyTimeout   = 30 * time.Second
 	idleTimeout   = 2 * time.Minute
 	writeTimeout  = 10 * time.Second
+	acceptPause   = 50 * time.Millisecond // after a failed accept
 )
 
 // Config is the section api of the layer configuration file.
 type Config struct {
 	// CallTimeout is how long a call waits for its layer.
-	CallTimeout time.Duration `yaml:"call_timeout"`
+	CallTimeout time.Duration `yaml:"call_timeout" comment:"how long a call waits for its layer"`
 
 	// MaxCalls bounds the calls that wait at the same time; what is beyond is
 	// answered with busy.
-	MaxCalls int `yaml:"max_calls"`
+	MaxCalls int `yaml:"max_calls" comment:"calls that may wait at the same time"`
 
 	// MaxConnections bounds the connections, for each listener.
-	MaxConnections int `yaml:"max_connections"`
+	MaxConnections int `yaml:"max_connections" comment:"connections per listener"`
 
 	// SubscriberBuffer is how many notices may wait for a subscriber before it is
 	// cut off.
-	SubscriberBuffer int `yaml:"subscriber_buffer"`
+	SubscriberBuffer int `yaml:"subscriber_buffer" comment:"notices that may wait for a subscriber before it is cut off"`
 
 	// HTTP and WebSocket are the loopback addresses to serve on beside the
 	// socket in the data folder; empty means not at all. They may be the same.
-	HTTP      string `yaml:"http"`
-	WebSocket string `yaml:"websocket"`
+	HTTP      string `yaml:"http" comment:"loopback address to serve HTTP on, such as 127.0.0.1:8545; empty: not at all"`
+	WebSocket string `yaml:"websocket" comment:"the same for WebSocket; may be the same address"`
 
 	// TokenFile holds the token that HTTP and WebSocket ask for. A relative path
 	// begins at the data folder. The file is made if it is missing.
-	TokenFile string `yaml:"token_file"`
+	TokenFile string `yaml:"token_file" comment:"the token HTTP and WebSocket ask for; made if missing"`
 }
 
 // DefaultConfig returns the configuration of an empty section: the socket in the

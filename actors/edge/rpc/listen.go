@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	gethrpc "github.com/ethereum/go-ethereum/rpc"
 )
@@ -16,7 +17,7 @@ import (
 // listen opens all ways in that are configured. What it has opened when one
 // fails, close closes.
 func (r *running) listen(s *Server) error {
-	l, err := listenIPC(filepath.Join(s.dir, SocketName))
+	l, err := listenIPC(s.IPCPath())
 	if err != nil {
 		return err
 	}
@@ -62,11 +63,14 @@ func (r *running) serveIPC(l *listener) {
 		defer r.work.Done()
 		for {
 			c, err := l.Accept()
-			if errors.Is(err, net.ErrClosed) {
+			switch {
+			case r.life.Err() != nil || errors.Is(err, net.ErrClosed):
 				return
-			}
-			if err != nil || !r.begin() {
-				continue // of a client that went away, or the end is near
+			case err != nil: // the client went away, or there are no descriptors left
+				r.pause()
+				continue
+			case !r.begin():
+				return
 			}
 			go func() {
 				defer r.work.Done()
@@ -74,6 +78,14 @@ func (r *running) serveIPC(l *listener) {
 			}()
 		}
 	}()
+}
+
+// pause keeps a loop that fails from spinning.
+func (r *running) pause() {
+	select {
+	case <-time.After(acceptPause):
+	case <-r.life.Done():
+	}
 }
 
 func (r *running) serveTCP(s *Server, way, address string, g *gate) error {

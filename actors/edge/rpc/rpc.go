@@ -27,6 +27,7 @@ package rpc
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -73,6 +74,7 @@ type Server struct {
 	known struct { // what the layers said of themselves
 		sync.Mutex
 		identity Identity
+		whole    chan struct{}           // closed when every slot has told its part of identity
 		peers    map[overlay.PeerID]bool // bounded by the overlay's peer limit
 	}
 
@@ -88,6 +90,7 @@ type usage struct {
 type running struct {
 	rpc       *gethrpc.Server
 	listeners []*listener
+	life      context.Context // ends when the server closes
 	stop      context.CancelFunc
 	work      sync.WaitGroup // listeners, connections, subscriptions
 	addresses map[string]string
@@ -108,6 +111,7 @@ func New(cfg Config, dir string, node Node) *Server {
 	}
 	s.subscribers.buffer = cfg.SubscriberBuffer
 	s.known.peers = map[overlay.PeerID]bool{}
+	s.known.whole = make(chan struct{})
 	return s
 }
 
@@ -126,16 +130,19 @@ func (s *Server) Stand(
 		s.overlay.send = actors.Hear(t, links, s.hearOverlay).Send
 	}
 	t.Run(s)
+	if s.payload.send == nil && s.overlay.send == nil {
+		close(s.known.whole)
+	}
 }
 
 // Open starts to listen. It implements actors.Life.
 func (s *Server) Open() error {
-	ctx, stop := context.WithCancel(context.Background())
-	r := &running{rpc: gethrpc.NewServer(), stop: stop, addresses: map[string]string{}}
+	r := &running{rpc: gethrpc.NewServer(), addresses: map[string]string{}}
+	r.life, r.stop = context.WithCancel(context.Background())
 	r.rpc.SetBatchLimits(maxBatch, maxBatchResponse)
 	r.rpc.SetHTTPBodyLimit(MaxBody)
 	r.rpc.SetWebsocketReadLimit(MaxBody)
-	err := r.rpc.RegisterName(namespace, &api{s, r, ctx})
+	err := r.rpc.RegisterName(namespace, &api{s, r})
 	if err == nil {
 		err = r.listen(s)
 	}
@@ -163,7 +170,11 @@ func (s *Server) Close() {
 	}
 }
 
-// Address returns where the open server listens: "ipc", "http" or "websocket".
+// IPCPath returns the path of the socket.
+func (s *Server) IPCPath() string { return filepath.Join(s.dir, SocketName) }
+
+// Address returns where the open server listens for "http" or "websocket". It is
+// for after the start of the stack.
 func (s *Server) Address(way string) string {
 	if s.running == nil {
 		return ""
@@ -252,4 +263,32 @@ func (s *Server) know(f func(*Identity)) {
 	s.known.Lock()
 	defer s.known.Unlock()
 	f(&s.known.identity)
+	i := s.known.identity
+	if s.payload.send != nil && i.ChatKey.IsZero() || s.overlay.send != nil && i.Peer == "" {
+		return
+	}
+	select {
+	case <-s.known.whole:
+	default:
+		close(s.known.whole)
+	}
+}
+
+// Self returns who the node is. Right after the start it waits until the layers
+// have said so, at most as long as a call.
+func (s *Server) Self(ctx context.Context) (Identity, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.CallTimeout)
+	defer cancel()
+	select {
+	case <-s.known.whole:
+		return s.identity(), nil
+	case <-ctx.Done():
+		return s.identity(), fmt.Errorf("rpc: who the node is: %w: %s", ctx.Err(), s.ailing())
+	}
+}
+
+func (s *Server) identity() Identity {
+	s.known.Lock()
+	defer s.known.Unlock()
+	return s.known.identity
 }

@@ -112,7 +112,7 @@ func (a *api) subscribe(ctx context.Context, k kind) (*gethrpc.Subscription, err
 	go func() {
 		defer a.of.work.Done()
 		defer a.server.subscribers.remove(sub)
-		if err := sub.feed(a.life, notifier, of); err != nil && client != nil {
+		if err := sub.feed(a.of.life, notifier, of); err != nil && client != nil {
 			client.Close() // a notice was written in part: nothing readable can follow
 		}
 	}()

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/stratanode/strata/layers/payload"
+)
+
+// demoLedger knows every message of the demo: when it was said, where it
+// arrived, how often, and what its sender was told.
+type demoLedger struct {
+	mu      sync.Mutex
+	entries []*demoEntry
+	byText  map[string]*demoEntry
+	byID    map[payload.MessageID]*demoEntry
+}
+
+// demoEntry is one message.
+type demoEntry struct {
+	demoLine
+	text   string
+	id     payload.MessageID
+	at     time.Time                       // when its sender was asked to say it
+	copies map[payload.MessageID]time.Time // distinct messages with this text, stored at the receiver
+	here   chan struct{}                   // closed when the first has arrived
+	status payload.Status
+	reason string
+}
+
+func newDemoLedger() *demoLedger {
+	return &demoLedger{byText: map[string]*demoEntry{}, byID: map[payload.MessageID]*demoEntry{}}
+}
+
+// enter makes a message of a line; its text is unique.
+func (l *demoLedger) enter(line demoLine) *demoEntry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := &demoEntry{
+		demoLine: line, at: time.Now(), here: make(chan struct{}),
+		copies: map[payload.MessageID]time.Time{},
+		text:   fmt.Sprintf("%04d %s, from %s", len(l.entries)+1, line.kind, line.from),
+	}
+	l.entries = append(l.entries, e)
+	l.byText[e.text] = e
+	return e
+}
+
+func (l *demoLedger) said(e *demoEntry, m payload.Message) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e.id = m.ID
+	e.status = max(e.status, m.Status)
+	l.byID[m.ID] = e
+}
+
+// arrived notes that a message is durable at a node. The same message in a
+// notice and in the history counts once; a second one with its text is a double.
+func (l *demoLedger) arrived(node string, m payload.Message) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.byText[m.Text]
+	if e == nil || e.to != node {
+		return
+	}
+	if _, ok := e.copies[m.ID]; !ok {
+		e.copies[m.ID] = m.Stored
+		if len(e.copies) == 1 {
+			close(e.here)
+		}
+	}
+}
+
+// moved notes what a sender was told.
+func (l *demoLedger) moved(id payload.MessageID, s payload.Status, reason string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e := l.byID[id]; e != nil && s > e.status {
+		e.status, e.reason = s, reason
+	}
+}
+
+// settled reports whether nothing is under way any more.
+func (l *demoLedger) settled() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !slices.ContainsFunc(l.entries, func(e *demoEntry) bool {
+		final := payload.Delivered
+		if e.public {
+			final = payload.Relayed
+		}
+		return len(e.copies) == 0 || e.status < final
+	})
+}
+
+func (l *demoLedger) counts() (sent, delivered int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range l.entries {
+		if len(e.copies) > 0 {
+			delivered++
+		}
+	}
+	return len(l.entries), delivered
+}
+
+// example returns a private message to show the life of: the last that found
+// its receiver up.
+func (l *demoLedger) example() *demoEntry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range slices.Backward(l.entries) {
+		if e.kind == kindPrivate && e.from == "alice" && len(e.copies) > 0 {
+			return e
+		}
+	}
+	return nil
+}
+
+// demoRow is a line of the table: what became of one kind of message.
+type demoRow struct {
+	Kind       string  `json:"kind"`
+	Sent       int     `json:"sent"`
+	Delivered  int     `json:"delivered"`
+	Duplicates int     `json:"duplicates"`
+	P50        float64 `json:"p50_ms"`
+	P99        float64 `json:"p99_ms"`
+}
+
+func (l *demoLedger) rows() []demoRow {
+	var rows []demoRow
+	for _, k := range demoKinds {
+		if r := l.row(k, func(e *demoEntry) bool { return e.kind == k }); r.Sent > 0 {
+			rows = append(rows, r)
+		}
+	}
+	return rows
+}
+
+func (l *demoLedger) row(name string, in func(*demoEntry) bool) demoRow {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r := demoRow{Kind: name}
+	var latencies []time.Duration
+	for _, e := range l.entries {
+		if !in(e) {
+			continue
+		}
+		r.Sent++
+		if len(e.copies) > 0 {
+			r.Delivered++
+			r.Duplicates += len(e.copies) - 1
+			latencies = append(latencies, e.latency())
+		}
+	}
+	slices.Sort(latencies)
+	r.P50, r.P99 = percentile(latencies, 50), percentile(latencies, 99)
+	return r
+}
+
+// latency is the time from the call to say it until it was durable at its
+// receiver.
+func (e *demoEntry) latency() time.Duration {
+	var first time.Time
+	for _, at := range e.copies {
+		if first.IsZero() || at.Before(first) {
+			first = at
+		}
+	}
+	return max(first.Sub(e.at), 0)
+}
+
+// percentile returns the p-th percentile of sorted latencies in milliseconds.
+func percentile(sorted []time.Duration, p int) float64 {
+	if len(sorted) == 0 {
+		return 0
+	}
+	i := min((len(sorted)*p+99)/100, len(sorted)) - 1
+	return float64(sorted[max(i, 0)].Microseconds()) / 1000
+}
+
+// demoSummary is the outcome of a demo. The latencies are those of messages
+// whose receiver was up.
+type demoSummary struct {
+	Sent        int     `json:"sent"`
+	Delivered   int     `json:"delivered"`
+	Lost        int     `json:"lost"`
+	Duplicates  int     `json:"duplicates"`
+	P50         float64 `json:"p50_ms"`
+	P99         float64 `json:"p99_ms"`
+	LeftRunning int     `json:"left_running"`
+	Seconds     float64 `json:"seconds"`
+}
+
+func (l *demoLedger) summary(took time.Duration) demoSummary {
+	all := l.row("", func(*demoEntry) bool { return true })
+	up := l.row("", func(e *demoEntry) bool { return e.kind != kindPrivateOff && e.kind != kindPublicOff })
+	return demoSummary{
+		Sent: all.Sent, Delivered: all.Delivered, Lost: all.Sent - all.Delivered, Duplicates: all.Duplicates,
+		P50: up.P50, P99: up.P99, Seconds: float64(took.Milliseconds()) / 1000,
+	}
+}

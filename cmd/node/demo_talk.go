@@ -1,0 +1,218 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/stratanode/strata/actors"
+	"github.com/stratanode/strata/actors/edge/rpc"
+	"github.com/stratanode/strata/layers/payload"
+)
+
+// demoLine is one message that is to be sent.
+type demoLine struct {
+	kind     string
+	from, to string // to is who must get it
+	public   bool
+}
+
+// The kinds of message, in the order of the table.
+const (
+	kindFirst      = "1:1 first contact"
+	kindPrivate    = "1:1"
+	kindPublic     = "public"
+	kindPrivateOff = "1:1 while dead"
+	kindPublicOff  = "public while dead"
+)
+
+var demoKinds = []string{kindFirst, kindPrivate, kindPublic, kindPrivateOff, kindPublicOff}
+
+// plan lists what is said while both clients are up: first contact both ways,
+// then private and public messages in turn.
+func (d *demo) plan() []demoLine {
+	lines := []demoLine{
+		{kind: kindFirst, from: "alice", to: "bob"},
+		{kind: kindFirst, from: "bob", to: "alice"},
+	}
+	for i := 0; len(lines) < d.messages; i++ {
+		l := demoLine{kind: kindPrivate, from: "alice", to: "bob"}
+		if i%2 == 1 {
+			l.from, l.to = "bob", "alice"
+		}
+		if i%3 == 2 {
+			l.kind, l.public = kindPublic, true
+		}
+		lines = append(lines, l)
+	}
+	return lines
+}
+
+// whileDead lists what alice says while bob is dead.
+func (d *demo) whileDead(n int) []demoLine {
+	var lines []demoLine
+	for i := range n {
+		l := demoLine{kind: kindPrivateOff, from: "alice", to: "bob"}
+		if i%2 == 1 {
+			l.kind, l.public = kindPublicOff, true
+		}
+		lines = append(lines, l)
+	}
+	return lines
+}
+
+// talk says the lines. Each waits until the one before has arrived, so that the
+// latency is that of a conversation; with many messages several are under way.
+func (d *demo) talk(ctx context.Context, lines []demoLine, wait bool) error {
+	for _, n := range []*demoNode{d.alice, d.bob} {
+		if n.cmd != nil {
+			if err := n.connected(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	window := make(chan struct{}, 1+d.messages/100)
+	var group sync.WaitGroup
+	defer group.Wait()
+	for _, l := range lines {
+		select {
+		case window <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		e := d.ledger.enter(l)
+		if err := d.say(ctx, e); err != nil {
+			return err
+		}
+		d.progress()
+		group.Go(func() {
+			if wait {
+				select {
+				case <-e.here:
+				case <-ctx.Done():
+				}
+			}
+			<-window
+		})
+	}
+	return nil
+}
+
+func (d *demo) say(ctx context.Context, e *demoEntry) error {
+	from, chat := d.node(e.from), payload.ChatID(demoChannel)
+	if !e.public {
+		chat = payload.ChatID(d.node(e.to).self.Key)
+	}
+	m, err := from.client.Say(ctx, chat, e.text)
+	if err != nil {
+		return fmt.Errorf("%s could not say %q: %w", e.from, e.text, err)
+	}
+	d.ledger.said(e, m)
+	return nil
+}
+
+func (d *demo) node(name string) *demoNode {
+	switch name {
+	case "alice":
+		return d.alice
+	case "bob":
+		return d.bob
+	}
+	return d.relay
+}
+
+// readHistory takes a client's whole history into the ledger.
+func (d *demo) readHistory(ctx context.Context, n *demoNode) error {
+	for q := (rpc.Query{Limit: 1000}); ; {
+		page, err := n.client.History(ctx, q)
+		if err != nil {
+			return err
+		}
+		for _, m := range page.Messages {
+			if m.Own {
+				d.ledger.moved(m.ID, m.Status, m.Reason)
+			} else {
+				d.ledger.arrived(n.name, m)
+			}
+		}
+		if page.Next == "" {
+			return nil
+		}
+		q.Before = page.Next
+	}
+}
+
+// finish waits until everything has arrived and the senders know it, then counts
+// what the histories hold.
+func (d *demo) finish(ctx context.Context) error {
+	d.ledger.settle(ctx, d.progress)
+	// A doubled message may be late: what is in the histories decides.
+	for _, n := range []*demoNode{d.alice, d.bob} {
+		if err := d.readHistory(context.WithoutCancel(ctx), n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// demoStep is one line of the life of a message.
+type demoStep struct {
+	Node string `json:"node"`
+	actors.Step
+}
+
+// life collects what the three nodes did with one private message.
+func (d *demo) life(ctx context.Context) []demoStep {
+	e := d.ledger.example()
+	if e == nil {
+		return nil
+	}
+	var life []demoStep
+	seen := map[string]bool{}
+	collect := func(n *demoNode, id string) (hashes []string) {
+		steps, err := n.client.Trace(ctx, id)
+		if err != nil {
+			return nil
+		}
+		for _, s := range steps {
+			key := fmt.Sprint(n.name, s.At, s.Layer, s.Input)
+			if !seen[key] {
+				seen[key] = true
+				life = append(life, demoStep{n.name, s})
+			}
+			if s.Layer == string(transportSlot) {
+				hashes = append(hashes, s.Identity...)
+			}
+		}
+		return hashes
+	}
+	id := hex.EncodeToString(e.id[:])
+	for _, h := range collect(d.alice, id) {
+		collect(d.relay, h)
+		collect(d.bob, h)
+	}
+	collect(d.bob, id)
+	slices.SortStableFunc(life, func(a, b demoStep) int { return a.At.Compare(b.At) })
+	return life
+}
+
+// settleTick is how often settle looks.
+const settleTick = 20 * time.Millisecond
+
+// settle waits until every message has arrived and every sender knows what
+// became of it, or ctx is over.
+func (l *demoLedger) settle(ctx context.Context, progress func()) {
+	tick := time.NewTicker(settleTick)
+	defer tick.Stop()
+	for !l.settled() {
+		select {
+		case <-tick.C:
+			progress()
+		case <-ctx.Done():
+			return
+		}
+	}
+}

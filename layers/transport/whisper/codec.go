@@ -1,0 +1,139 @@
+package whisper
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/stratanode/strata/layers/overlay"
+	"github.com/stratanode/strata/layers/transport"
+)
+
+// Capability of the protocol in devp2p: 128 packet codes are reserved.
+const (
+	capabilityName   = "shh"
+	capabilityLength = 128
+)
+
+// Codec decodes the packets of Whisper v6 for the overlay. It has no state and
+// may be used by any number of goroutines. What Decode returns keeps a
+// reference to the payload.
+type Codec struct {
+	limit int // longest payload in bytes
+}
+
+var _ overlay.Codec = Codec{}
+
+// NewCodec returns the codec of a node with this configuration.
+func NewCodec(cfg Config) Codec { return Codec{limit: cfg.MaxMessageSize} }
+
+// Capability implements overlay.Codec.
+func (Codec) Capability() (name string, ver uint, length uint64) {
+	return capabilityName, version, capabilityLength
+}
+
+// Limit implements overlay.Codec: max_message_size_bytes.
+func (c Codec) Limit() int { return c.limit }
+
+// Greeting implements overlay.Codec. It returns a Status.
+func (c Codec) Greeting(_ time.Time, code uint64, payload []byte) (overlay.Packet, error) {
+	if code != codeStatus {
+		return nil, fmt.Errorf("whisper: first packet has code %d, want a status", code)
+	}
+	s, err := decodeStatus(payload)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Decode implements overlay.Codec. It returns Messages, PoWRequirement,
+// BloomFilter, BatchAcknowledged or MessageResponse; a second status and unknown
+// codes are ignored.
+func (c Codec) Decode(_ time.Time, code uint64, payload []byte) (overlay.Packet, error) {
+	if len(payload) > c.limit {
+		return nil, fmt.Errorf("whisper: packet of %d bytes is above max_message_size_bytes", len(payload))
+	}
+	switch code {
+	case codeMessages:
+		return packet(decodeMessages(payload))
+	case codePoWRequirement:
+		return packet(decodePoW(payload))
+	case codeBloomFilter:
+		return packet(decodeBloom(payload))
+	case codeAcknowledged:
+		return packet(decodeAcknowledged(payload))
+	case codeResponse:
+		return packet(decodeResponse(payload))
+	}
+	return nil, nil
+}
+
+// packet keeps a failed decoder from handing out half a packet.
+func packet[P overlay.Packet](p P, err error) (overlay.Packet, error) {
+	if errors.Is(err, errIgnored) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func decodeMessages(payload []byte) (Messages, error) {
+	envelopes, err := parseMessages(payload)
+	if err != nil {
+		return Messages{}, err
+	}
+	m := Messages{Envelopes: envelopes, size: len(payload)}
+	m.Batch = hashPacket(payload, envelopes)
+	return m, nil
+}
+
+// Messages is a packet of envelopes. Batch is the Keccak-256 of its payload,
+// which confirmations name it by.
+type Messages struct {
+	Batch     transport.Hash
+	Envelopes []Envelope
+
+	size int
+}
+
+// PoWRequirement says what the peer wants of envelopes from now on.
+type PoWRequirement struct {
+	PoW  float64
+	size int
+}
+
+// BloomFilter says which topics the peer wants from now on.
+type BloomFilter struct {
+	Bloom Bloom
+	size  int
+}
+
+// BatchAcknowledged confirms a packet of envelopes.
+type BatchAcknowledged struct {
+	Batch transport.Hash
+	size  int
+}
+
+// Size implements overlay.Packet.
+func (m Messages) Size() int { return m.size }
+
+// Size implements overlay.Packet.
+func (p PoWRequirement) Size() int { return p.size }
+
+// Size implements overlay.Packet.
+func (b BloomFilter) Size() int { return b.size }
+
+// Size implements overlay.Packet.
+func (b BatchAcknowledged) Size() int { return b.size }
+
+// Code implements overlay.Lasting.
+func (PoWRequirement) Code() uint64 { return codePoWRequirement }
+
+// Code implements overlay.Lasting.
+func (BloomFilter) Code() uint64 { return codeBloomFilter }
+
+// Identity implements layers.Identified: the batch hash.
+func (m Messages) Identity() []byte { return m.Batch[:] }

@@ -1,0 +1,189 @@
+package whisper
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/stratanode/strata/layers"
+	"github.com/stratanode/strata/layers/transport"
+)
+
+const (
+	// mineEffort is how many nonces one step tries: a few milliseconds.
+	mineEffort = 1 << 15
+
+	// maxPublications bounds the publications that are remembered, until their
+	// envelopes expire.
+	maxPublications = 1 << 16
+
+	// envelopeOverhead is what a packet with one envelope is longer than the data
+	// in it, in bytes, at the most.
+	envelopeOverhead = 64
+)
+
+// publication is a Publish of the layer above, from its arrival until its
+// envelope expires.
+type publication struct {
+	ref      layers.Ref
+	hash     transport.Hash
+	answered bool // Relayed was reported
+	work     *work
+}
+
+// work is an envelope that has no nonce yet.
+type work struct {
+	fields []byte // RLP of the items before the nonce
+	expiry uint32
+	miner  *miner
+	zeros  int
+	giveUp time.Time
+}
+
+func (n *Node) maxData() int { return n.cfg.MaxMessageSize - envelopeOverhead }
+
+// publish makes an envelope and begins to look for its nonce.
+func (n *Node) publish(now time.Time, c transport.Publish, out *output) {
+	if pub := n.refs[c.Ref]; pub != nil {
+		if pub.answered {
+			out.Up = append(out.Up, transport.Relayed{Ref: pub.ref, Hash: pub.hash})
+		}
+		return
+	}
+	pub := &publication{ref: c.Ref}
+	if len(c.Data) > n.maxData() {
+		n.refuse(pub, out, "data of %d bytes is longer than %d", len(c.Data), n.maxData())
+		return
+	}
+	if len(n.refs) >= maxPublications {
+		n.refuse(pub, out, "%d publications have not expired yet", maxPublications)
+		return
+	}
+	n.refs[c.Ref] = pub
+	pub.work = n.newWork(now, c)
+	if !n.mine(now, pub, out) {
+		n.mining = append(n.mining, pub)
+	}
+}
+
+func (n *Node) newWork(now time.Time, c transport.Publish) *work {
+	ttl := n.ttl(c.TTL)
+	expiry := uint32(now.Unix()) + ttl
+	fields := appendFields(make([]byte, 0, len(c.Data)+envelopeOverhead), expiry, ttl, c.Topic, c.Data)
+	short := appendList(nil, fields)
+	return &work{
+		fields: fields,
+		expiry: expiry,
+		miner:  newMiner(short, fourWay),
+		zeros:  zerosFor(n.cfg.PoW, len(short), ttl),
+		giveUp: now.Add(n.cfg.PoWTime),
+	}
+}
+
+// ttl clamps a time to live, in whole seconds.
+func (n *Node) ttl(d time.Duration) uint32 {
+	if d == 0 {
+		d = n.cfg.TTL
+	}
+	d = max(statusTTL, min(d, n.cfg.MaxTTL))
+	return uint32((d + time.Second - 1) / time.Second)
+}
+
+// mine looks for the nonce of one publication for the length of a step. It
+// reports whether that has come to an end, well or badly.
+func (n *Node) mine(now time.Time, pub *publication, out *output) bool {
+	w := pub.work
+	nonce, found := w.miner.search(w.zeros, mineEffort)
+	switch {
+	case found:
+		n.offer(pub, sealFields(w.fields, nonce), out)
+	case !now.Before(w.giveUp):
+		n.refuse(pub, out, "no proof of work of %v found within pow_time, %v", n.cfg.PoW, n.cfg.PoWTime)
+	case int64(w.expiry) < now.Unix():
+		n.refuse(pub, out, "expired before a proof of work of %v was found", n.cfg.PoW)
+	default:
+		return false
+	}
+	pub.work = nil
+	return true
+}
+
+// mineNext goes on with the publication whose turn it is.
+func (n *Node) mineNext(now time.Time, out *output) {
+	if len(n.mining) == 0 {
+		return
+	}
+	pub := n.mining[0]
+	n.mining = append(n.mining[:0], n.mining[1:]...)
+	if !n.mine(now, pub, out) {
+		n.mining = append(n.mining, pub)
+	}
+}
+
+// offer puts an own envelope into the pool, from where peers get it.
+func (n *Node) offer(pub *publication, raw []byte, out *output) {
+	e, err := DecodeEnvelope(raw)
+	if err != nil {
+		panic(fmt.Sprintf("whisper: own envelope: %v", err))
+	}
+	pow := e.PoW(0)
+	if pow < n.cfg.PoW {
+		panic(fmt.Sprintf("whisper: own envelope has a proof of work of %v, want %v", pow, n.cfg.PoW))
+	}
+	pub.hash = e.Hash
+	x := n.pool.byHash[e.Hash]
+	taken := x != nil && (!x.own() || n.own[e.Hash][0].answered)
+	if x == nil {
+		var ok bool
+		if x, ok = n.pool.add(&e, pow, true); !ok {
+			n.refuse(pub, out, "envelope pool is full")
+			return
+		}
+	}
+	n.pool.claim(x)
+	n.own[e.Hash] = append(n.own[e.Hash], pub)
+	out.Up = append(out.Up, transport.Accepted{Ref: pub.ref, Hash: pub.hash})
+	if taken { // the very same envelope is on its way already
+		n.returned(x, out)
+	}
+}
+
+// refuse is the final answer to a publication that is not carried.
+func (n *Node) refuse(pub *publication, out *output, format string, args ...any) {
+	delete(n.refs, pub.ref)
+	out.Up = append(out.Up, transport.Refused{Ref: pub.ref, Reason: "whisper: " + fmt.Sprintf(format, args...)})
+}
+
+// returned notes that a peer has taken x or has it already: the final answer if
+// x is an own envelope.
+func (n *Node) returned(x *entry, out *output) {
+	if !x.own() {
+		return
+	}
+	for _, pub := range n.own[x.hash] {
+		if !pub.answered {
+			pub.answered = true
+			out.Up = append(out.Up, transport.Relayed{Ref: pub.ref, Hash: pub.hash})
+		}
+	}
+}
+
+// unanswered reports whether somebody waits for news of the own envelope x.
+func (n *Node) unanswered(x *entry) bool {
+	pubs := n.own[x.hash]
+	return len(pubs) > 0 && !pubs[len(pubs)-1].answered
+}
+
+// expire removes what is over from the pool, and answers for own envelopes that
+// nobody has taken.
+func (n *Node) expire(now time.Time, out *output) {
+	unix := uint32(now.Unix())
+	for x := n.pool.expired(unix); x != nil; x = n.pool.expired(unix) {
+		for _, pub := range n.own[x.hash] {
+			delete(n.refs, pub.ref)
+			if !pub.answered {
+				out.Up = append(out.Up, transport.Expired{Ref: pub.ref})
+			}
+		}
+		delete(n.own, x.hash)
+	}
+}
