@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -158,6 +157,3 @@ func (n *demoNode) connected(ctx context.Context) error {
 		}
 	}
 }
-
-// shortName is how the demo prints a layer's message type.
-func shortName(typ string) string { return strings.TrimPrefix(typ, "*") }

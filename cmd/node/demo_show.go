@@ -111,13 +111,26 @@ func (s *demoDisplay) life(life []demoStep) {
 	t := tabwriter.NewWriter(s.w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "at ms\tnode\tlayer\ttakes\temits\tsaves\ttook ms")
 	for _, step := range life {
-		emits := make([]string, 0, len(step.Emitted))
-		for _, e := range step.Emitted {
-			emits = append(emits, shortName(e))
-		}
 		fmt.Fprintf(t, "%.2f\t%s\t%s\t%s\t%s\t%d\t%.2f\n",
-			float64(step.At.Sub(begin).Microseconds())/1000, step.Node, step.Layer, shortName(step.Input),
-			strings.Join(emits, " "), step.Saved, float64(step.Took.Microseconds())/1000)
+			float64(step.At.Sub(begin).Microseconds())/1000, step.Node, step.Layer, step.Input,
+			emitted(step.Emitted), step.Saved, float64(step.Took.Microseconds())/1000)
 	}
 	t.Flush()
+}
+
+// emitted lists message types, each once with how often it occurs.
+func emitted(types []string) string {
+	var names []string
+	count := map[string]int{}
+	for _, t := range types {
+		if count[t]++; count[t] == 1 {
+			names = append(names, t)
+		}
+	}
+	for i, n := range names {
+		if count[n] > 1 {
+			names[i] = fmt.Sprintf("%s ×%d", n, count[n])
+		}
+	}
+	return strings.Join(names, ", ")
 }

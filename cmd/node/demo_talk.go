@@ -164,39 +164,75 @@ type demoStep struct {
 	actors.Step
 }
 
-// life collects what the three nodes did with one private message.
+// life collects what the three nodes did with one private message: its sender
+// knows it by its id, everybody else by the hash of the envelope it left in.
 func (d *demo) life(ctx context.Context) []demoStep {
 	e := d.ledger.example()
 	if e == nil {
 		return nil
 	}
-	var life []demoStep
-	seen := map[string]bool{}
-	collect := func(n *demoNode, id string) (hashes []string) {
-		steps, err := n.client.Trace(ctx, id)
-		if err != nil {
-			return nil
-		}
-		for _, s := range steps {
-			key := fmt.Sprint(n.name, s.At, s.Layer, s.Input)
-			if !seen[key] {
-				seen[key] = true
-				life = append(life, demoStep{n.name, s})
-			}
-			if s.Layer == string(transportSlot) {
-				hashes = append(hashes, s.Identity...)
-			}
-		}
-		return hashes
-	}
 	id := hex.EncodeToString(e.id[:])
-	for _, h := range collect(d.alice, id) {
-		collect(d.relay, h)
-		collect(d.bob, h)
+	sent := traceOf(ctx, d.alice, id)
+	ids := []string{id}
+	saidIn := map[actors.Span]bool{}
+	for _, s := range sent {
+		if s.Input == "payload.Say" && s.mentions(id) {
+			saidIn[s.Span] = true
+		}
 	}
-	collect(d.bob, id)
+	for _, s := range sent {
+		if s.Input == "transport.Publish" && saidIn[s.Span] {
+			ids = append(ids, s.Identity...)
+		}
+	}
+	life := about(sent, ids)
+	for _, n := range []*demoNode{d.relay, d.bob} {
+		var steps []demoStep
+		for _, id := range ids {
+			steps = append(steps, traceOf(ctx, n, id)...)
+		}
+		life = append(life, about(steps, ids)...)
+	}
 	slices.SortStableFunc(life, func(a, b demoStep) int { return a.At.Compare(b.At) })
 	return life
+}
+
+// traceOf asks a node for its steps. The demo does not fail for want of a
+// picture.
+func traceOf(ctx context.Context, n *demoNode, id string) []demoStep {
+	steps, err := n.client.Trace(ctx, id)
+	if err != nil {
+		return nil
+	}
+	var all []demoStep
+	for _, s := range steps {
+		all = append(all, demoStep{n.name, s})
+	}
+	return all
+}
+
+// about keeps the steps of one node that have a cause in common with the
+// message, each once, without what else came in the same packet.
+func about(steps []demoStep, ids []string) []demoStep {
+	spans := map[actors.Span]bool{}
+	for _, s := range steps {
+		if s.mentions(ids...) {
+			spans[s.Span] = true
+		}
+	}
+	seen := map[string]bool{}
+	return slices.DeleteFunc(steps, func(s demoStep) bool {
+		key := fmt.Sprint(s.At.UnixNano(), s.Layer, s.Input)
+		other := s.Layer == string(payloadSlot) && len(s.Identity) > 0 && !s.mentions(ids...)
+		drop := !spans[s.Span] || other || seen[key]
+		seen[key] = true
+		return drop
+	})
+}
+
+// mentions reports whether a step took or emitted something with one of the ids.
+func (s demoStep) mentions(ids ...string) bool {
+	return slices.ContainsFunc(s.Identity, func(i string) bool { return slices.Contains(ids, i) })
 }
 
 // settleTick is how often settle looks.

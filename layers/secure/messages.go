@@ -137,9 +137,11 @@ func (Relayed) secureEvent()  {}
 func (Expired) secureEvent()  {}
 func (Refused) secureEvent()  {}
 
-// Identity implements layers.Identified.
+// Identity implements layers.Identified: who said what and where, however often
+// it arrives.
 func (r Received) Identity() []byte {
-	return append(append(r.From[:], r.Channel...), r.Body...)
+	h := layers.Keccak256(r.From[:], []byte(r.Channel), r.Body)
+	return h[:]
 }
 
 // Identity implements layers.Identified.

@@ -15,7 +15,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/ethereum/go-ethereum/p2p"
 	"github.com/ethereum/go-ethereum/p2p/enode"
@@ -39,10 +38,6 @@ var (
 	_ outlet                       = actors.Outlet[overlay.Event]{}
 	_ actors.Edge[overlay.Command] = (*Edge)(nil)
 )
-
-// quitWithin is how long peers get to be told that the node stops. After it
-// their connections are closed, whatever they are waiting for.
-const quitWithin = time.Second
 
 // Edge is the overlay: a p2p server with one protocol. It implements
 // actors.Edge[overlay.Command].
@@ -251,19 +246,17 @@ func (e *Edge) drop(c overlay.Drop) {
 	}
 }
 
-// Close implements actors.Edge. Peers are told within a second; a look-up of a
-// host name or a talk with a NAT router that is under way may take a few more.
+// Close implements actors.Edge. It takes no longer than linger, even if peers
+// read nothing; but a look-up of a host name or a talk with a NAT router that is
+// under way is waited for, some seconds.
 func (e *Edge) Close() {
 	e.cancel()
 	if e.listener != nil {
 		e.listener.Close()
 	}
-	e.sockets.close(true)
+	e.sockets.closeStrangers()
 	if e.server != nil {
-		late := time.AfterFunc(quitWithin, func() { e.sockets.close(false) })
 		e.server.Stop()
-		late.Stop()
 	}
-	e.sockets.close(false)
 	e.wg.Wait()
 }

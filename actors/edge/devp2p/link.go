@@ -73,11 +73,11 @@ func (e *Edge) leave(l *link) {
 	if s := e.sockets.of(l.peer); s != nil {
 		time.AfterFunc(linger, func() { s.Conn.Close() })
 	}
-	l.end()
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	delete(e.links, l.id)
 	e.places.free(l.place)
+	e.mu.Unlock()
+	l.end()
 }
 
 // end reports the end of a link that was reported.

@@ -91,14 +91,14 @@ func (e *Edge) admit(p *p2p.Peer, rw p2p.MsgReadWriter) (*link, error) {
 	}
 	known, k := e.nodes[p.ID()], ours
 	switch {
-	case p.Trusted() || known != nil && (known.trusted):
+	case p.Trusted() || known != nil && (known.fixed || known.trusted):
 		k = free
 	case p.Inbound() && (known == nil || !known.static):
 		k = stranger
 	}
 	if !e.places.take(k) {
-		e.log.Debug("no place for a link", "peer", id.String(), "inbound", p.Inbound())
 		e.count.full.Add(1)
+		e.log.Debug("no place for a link", "peer", id.String(), "inbound", p.Inbound())
 		return nil, p2p.DiscTooManyPeers
 	}
 	l := &link{

@@ -48,8 +48,8 @@ func (e *Edge) accept() {
 			continue
 		}
 		if err := e.admissible(c, &recent); err != nil {
-			e.log.Debug("connection refused", "from", c.RemoteAddr().String(), "err", err)
 			e.count.turnedAway.Add(1)
+			e.log.Debug("connection refused", "from", c.RemoteAddr().String(), "err", err)
 			c.Close()
 			<-slots
 			continue
@@ -57,8 +57,8 @@ func (e *Edge) accept() {
 		e.wg.Go(func() {
 			defer func() { <-slots }()
 			if err := e.server.SetupConn(e.sockets.add(e.ctx, c), inboundConn, nil); err != nil {
-				e.log.Debug("handshake of an inbound connection", "from", c.RemoteAddr().String(), "err", err)
 				e.count.handshakes.Add(1)
+				e.log.Debug("handshake of an inbound connection", "from", c.RemoteAddr().String(), "err", err)
 			}
 		})
 	}
@@ -202,12 +202,13 @@ func (s *sockets) of(p *p2p.Peer) *socket {
 	return o
 }
 
-// close closes all connections, or only those without a link.
-func (s *sockets) close(pendingOnly bool) {
+// closeStrangers closes the connections that carry no link yet. The others are
+// closed by leave.
+func (s *sockets) closeStrangers() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, o := range s.open {
-		if !pendingOnly || !o.linked {
+		if !o.linked {
 			o.Conn.Close()
 		}
 	}

@@ -194,14 +194,7 @@ func (c *Client) subscribe(ctx context.Context, k kind) (*Subscription, error) {
 func (s *Subscription) Next(ctx context.Context) (Notice, error) {
 	select {
 	case b := <-s.in:
-		var n Notice
-		if err := json.Unmarshal(b, &n); err != nil {
-			return Notice{}, fmt.Errorf("rpc: notice: %w", err)
-		}
-		if n.Ended != "" {
-			return Notice{}, errors.New(n.Ended)
-		}
-		return n, nil
+		return decodeNotice(b)
 	case err := <-s.of.Err():
 		if err == nil {
 			return Notice{}, ErrGone
@@ -210,6 +203,17 @@ func (s *Subscription) Next(ctx context.Context) (Notice, error) {
 	case <-ctx.Done():
 		return Notice{}, ctx.Err()
 	}
+}
+
+func decodeNotice(b []byte) (Notice, error) {
+	var n Notice
+	if err := json.Unmarshal(b, &n); err != nil {
+		return Notice{}, fmt.Errorf("rpc: notice: %w", err)
+	}
+	if n.Ended != "" {
+		return Notice{}, errors.New(n.Ended)
+	}
+	return n, nil
 }
 
 // Close ends the subscription. The connection stays.

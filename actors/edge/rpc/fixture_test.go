@@ -20,7 +20,11 @@ import (
 	"github.com/stratanode/strata/layers/payload"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// A timer of one second in protoactor, which starts with a message to an
+	// actor that has stopped.
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/asynkron/protoactor-go/actor.NewDeadLetter.NewThrottle.func4.1"))
+}
 
 const (
 	payloadSlot = actors.Slot[payload.Command, payload.Event]("payload")

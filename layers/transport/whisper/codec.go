@@ -135,5 +135,12 @@ func (PoWRequirement) Code() uint64 { return codePoWRequirement }
 // Code implements overlay.Lasting.
 func (BloomFilter) Code() uint64 { return codeBloomFilter }
 
-// Identity implements layers.Identified: the batch hash.
-func (m Messages) Identity() []byte { return m.Batch[:] }
+// Identity implements layers.Identified: the hashes of the envelopes, by which
+// the trace finds the packet.
+func (m Messages) Identity() []byte {
+	b := make([]byte, 0, len(transport.Hash{})*len(m.Envelopes))
+	for _, e := range m.Envelopes {
+		b = append(b, e.Hash[:]...)
+	}
+	return b
+}
