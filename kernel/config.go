@@ -216,7 +216,7 @@ func section(n *node) (s Section, errs []error) {
 		return s, []error{n.fault("", `is %s, expected a mapping with "use" and "settings"`, n.describe(false))}
 	}
 	used := false
-	s = Section{settings: &node{kind: mapping, at: n.at, key: n.key, path: join(n.path, "settings")}}
+	s = Section{slot: n, settings: &node{kind: mapping, at: n.at, key: n.key, path: join(n.path, "settings")}}
 	for _, key := range n.keys {
 		v := n.fields[key]
 		switch key {

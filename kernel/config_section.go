@@ -15,6 +15,7 @@ type Section struct {
 	Use string // the protocol that a layer is to use; empty for an edge
 
 	settings *node // nil: empty
+	slot     *node // what "use" and "settings" stand in; nil for an edge
 }
 
 // Fault returns an error about key, which may be empty, with the place of the
@@ -27,6 +28,18 @@ func (s Section) Fault(key, reason string) error {
 		return n.fault("", "%s", reason)
 	}
 	return s.settings.fault(key, "%s", reason)
+}
+
+// SlotFault returns an error about the slot of a layer itself, or about its key
+// "use", with its place.
+func (s Section) SlotFault(key, reason string) error {
+	if s.slot == nil {
+		return Fault{Path: key, Reason: reason}
+	}
+	if n := s.slot.find(key); n != nil {
+		return n.fault("", "%s", reason)
+	}
+	return s.slot.fault(key, "%s", reason)
 }
 
 // Decode returns the configuration in s: defaults first, what the file says on

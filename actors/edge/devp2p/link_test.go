@@ -268,41 +268,42 @@ func TestUpperNeighbourThatAttachesAgainIsToldEverything(t *testing.T) {
 	}
 }
 
-// stuck returns a link whose Send is not written, because the peer does not read.
+// stuck returns a link whose Send is being written and cannot end, because the
+// peer reads one byte and no more.
 func stuck(t *testing.T, a *peer) *raw {
 	t.Helper()
-	r := dialRaw(t, a, nil).greetings()
-	expect(t, a.sink, with(r.id()))
-	a.FromAbove(overlay.Send{Peer: r.id(), Packets: noise()})
+	r := choked(t, a)
+	if _, err := r.fd.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
 	return r
 }
 
-// noise is more than the buffers of a connection take.
-func noise() []overlay.Outgoing {
-	b := make([]byte, 1<<20)
+// choked returns a link with a Send of one packet that is more than the buffers
+// of a connection take.
+func choked(t *testing.T, a *peer) *raw {
+	t.Helper()
+	r := dialRaw(t, a, nil).greetings()
+	expect(t, a.sink, with(r.id()))
+	b := make([]byte, 15<<20)
 	x := uint32(1)
 	for i := range b { // snappy can do nothing with it
 		x = x*1664525 + 1013904223
 		b[i] = byte(x >> 24)
 	}
-	packets := make([]overlay.Outgoing, 24)
-	for i := range packets {
-		packets[i] = overlay.Outgoing{Code: codeText, Payload: b}
-	}
-	return packets
+	a.FromAbove(overlay.Send{Peer: r.id(), Packets: []overlay.Outgoing{{Code: codeText, Payload: b}}})
+	return r
 }
 
 func TestConnectedIsRepeatedAfterTheWrittenThatIsDue(t *testing.T) {
 	a := start(t, nil)
-	r := stuck(t, a)
+	r := choked(t, a)
 	a.FromAbove(overlay.Attach{})
 	expect[overlay.Ready](t, a.sink, nil)
 	mark := a.sink.next
 	r.say(codeText, "meanwhile") // must not overtake the Connected
-	for range noise() {
-		if code, _ := r.read(); code != 16+codeText {
-			t.Fatalf("read code %d", code)
-		}
+	if code, _ := r.read(); code != 16+codeText {
+		t.Fatalf("read code %d", code)
 	}
 	expect[overlay.Arrived](t, a.sink, nil)
 	var got []string

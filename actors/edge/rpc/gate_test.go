@@ -65,7 +65,8 @@ func TestRequestsHaveToPassTheGate(t *testing.T) {
 		for name, value := range tt.header {
 			q.Header.Set(name, value)
 		}
-		a, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(q)
+		q.Header.Set("Expect", "100-continue") // so that what is refused unread is not written
+		a, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true, ExpectContinueTimeout: patience}}).Do(q)
 		if err != nil {
 			t.Errorf("%s: %v", tt.name, err)
 			continue
