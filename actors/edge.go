@@ -1,10 +1,6 @@
 package actors
 
 import (
-	"fmt"
-	"reflect"
-	"sync"
-
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/stratanode/strata/kernel"
@@ -179,17 +175,4 @@ func (t *top) Receive(ctx actor.Context) {
 			}
 		}
 	}
-}
-
-var typeNames sync.Map // reflect.Type to string
-
-// typeOf is fmt's %T, remembered.
-func typeOf(m any) string {
-	t := reflect.TypeOf(m)
-	if n, ok := typeNames.Load(t); ok {
-		return n.(string)
-	}
-	n := fmt.Sprintf("%T", m)
-	typeNames.Store(t, n)
-	return n
 }

@@ -42,9 +42,10 @@ type Layer[C, E, BC, BE any] struct {
 // performed is a step that is done but for its consequences.
 type performed[E, BC any] struct {
 	out    layers.Output[E, BC]
+	at     time.Time
 	span   Span
 	credit *Credit
-	step   *Step
+	input  any
 }
 
 // commit makes the layer commit its batch. The layer sends it to itself, behind
@@ -117,7 +118,7 @@ func (l *Layer[C, E, BC, BE]) fromAbove(m *stamped[C]) {
 		l.refuse(m.m, m.span, m.credit, err)
 		return
 	}
-	l.perform(performed[E, BC]{out, m.span, m.credit, l.traced(at, m.span, m.m)})
+	l.perform(performed[E, BC]{out, at, m.span, m.credit, m.m})
 }
 
 func (l *Layer[C, E, BC, BE]) fromBelow(m *stamped[BE]) {
@@ -132,13 +133,13 @@ func (l *Layer[C, E, BC, BE]) fromBelow(m *stamped[BE]) {
 		l.refuse(m.m, m.span, m.credit, err)
 		return
 	}
-	l.perform(performed[E, BC]{out, m.span, m.credit, l.traced(at, m.span, m.m)})
+	l.perform(performed[E, BC]{out, at, m.span, m.credit, m.m})
 }
 
 func (l *Layer[C, E, BC, BE]) wake() {
 	defer l.guard(nil, nil)
-	at, span := now(), newSpan()
-	l.perform(performed[E, BC]{l.protocol.Wake(at), span, nil, l.traced(at, span, wake{})})
+	at := now()
+	l.perform(performed[E, BC]{l.protocol.Wake(at), at, newSpan(), nil, nil})
 }
 
 // drill breaks the layer on purpose; see Stack.Drill.
@@ -155,19 +156,14 @@ func (l *Layer[C, E, BC, BE]) refuse(input any, span Span, credit *Credit, err e
 	l.place.steps.Add(1)
 	l.place.bad.Add(1)
 	l.stack.log.Debug("input refused", "layer", l.place.name, "type", typeName(input), "err", err)
-	l.stack.tracer.refused(l.place.name, span, input, err)
+	l.place.trace.refused(span, input, err)
 	credit.Return()
-}
-
-// traced begins the trace of a step, if there is a tracer.
-func (l *Layer[C, E, BC, BE]) traced(at time.Time, span Span, input any) *Step {
-	l.place.steps.Add(1)
-	return l.stack.tracer.begin(l.place.name, at, span, input)
 }
 
 // perform carries out one step: at once if nothing is to be saved, else behind
 // the commit, in order.
 func (l *Layer[C, E, BC, BE]) perform(p performed[E, BC]) {
+	l.place.steps.Add(1)
 	if len(p.out.Save) == 0 && len(l.batch) == 0 {
 		l.emit(p)
 		return
@@ -213,9 +209,7 @@ func (l *Layer[C, E, BC, BE]) emit(p performed[E, BC]) {
 	if !p.out.Wake.IsZero() {
 		l.alarm.set(l.stack.kernel.System().Root, l.self, p.out.Wake)
 	}
-	if p.step != nil {
-		finish(l.stack.tracer, p.step, p.out)
-	}
+	trace(l.place.trace, &p)
 	p.credit.Return()
 }
 
@@ -248,7 +242,7 @@ func (l *Layer[C, E, BC, BE]) breakDown(reason, input any, parts func(), credit 
 	case input != nil:
 		l.quarantine.add(input, reason)
 	}
-	l.stack.tracer.broke(l.place.name, input, reason)
+	l.place.trace.broke(input, reason)
 	credit.Return()
 	l.commit()
 	l.close()

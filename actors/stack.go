@@ -41,6 +41,7 @@ type place struct {
 	steps atomic.Uint64
 	bad   atomic.Uint64 // inputs refused
 	held  atomic.Int64  // inputs in quarantine
+	trace *ring
 
 	carried []any // inputs a broken instance had held, for its successor
 }
@@ -114,7 +115,7 @@ func (s *Stack) add(name, below string) *place {
 	if s.places[name] != nil {
 		panic(fmt.Sprintf("actors: slot %s is taken twice", name))
 	}
-	p := &place{name: name, below: below}
+	p := &place{name: name, below: below, trace: s.tracer.ring(name)}
 	s.places[name] = p
 	s.order = append(s.order, p)
 	if below != "" {

@@ -4,11 +4,10 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/stratanode/strata/layers"
 )
 
 // Outcome is how a step ended.
@@ -21,7 +20,7 @@ const (
 	Broke   Outcome = "broke"   // the layer was
 )
 
-// Step is one step of one layer, as the trace keeps it.
+// Step is one step of one layer, as the trace tells it.
 type Step struct {
 	At       time.Time     `json:"at"`
 	Layer    string        `json:"layer"`
@@ -33,85 +32,120 @@ type Step struct {
 	Saved    int           `json:"saved"`   // records
 	Emitted  []string      `json:"emitted,omitempty"`
 	Identity []string      `json:"identity,omitempty"` // of the input and of what was emitted, in hex
-
-	ids [][]byte
 }
 
-// Tracer keeps the latest steps of all layers in a ring, so that one can ask
-// what became of a message, and where. A nil Tracer traces nothing. It is safe
-// for concurrent use.
+// record is a Step as it is kept: the places of the ring are used again, so that
+// tracing allocates nothing of its own.
+type record struct {
+	at      time.Time
+	took    time.Duration
+	span    Span
+	outcome Outcome
+	reason  string
+	saved   int
+	input   reflect.Type
+	emitted []reflect.Type
+	ids     [][]byte
+}
+
+// Tracer keeps the latest steps of every layer, so that one can ask what became
+// of a message, and where. A nil Tracer traces nothing. It is safe for
+// concurrent use.
 type Tracer struct {
-	mu   sync.Mutex
-	ring []*Step
-	next int
+	steps int
+	mu    sync.Mutex
+	rings []*ring
 }
 
-// NewTracer returns a tracer that remembers n steps, or nil if n is 0.
+// NewTracer returns a tracer that remembers n steps of each layer, or nil if n
+// is 0.
 func NewTracer(n int) *Tracer {
 	if n == 0 {
 		return nil
 	}
-	return &Tracer{ring: make([]*Step, 0, n)}
+	return &Tracer{steps: n}
 }
 
-// begin opens the record of a step; finish closes it.
-func (t *Tracer) begin(layer string, at time.Time, span Span, input any) *Step {
+// ring keeps the steps of one layer. It has a lock of its own, so that layers do
+// not wait for each other. A nil ring keeps nothing.
+type ring struct {
+	layer   string
+	mu      sync.Mutex
+	records []record
+	next    int // the place of the oldest step, and of the next
+}
+
+// ring returns the ring of a layer, made at the first use.
+func (t *Tracer) ring(layer string) *ring {
 	if t == nil {
 		return nil
 	}
-	s := &Step{At: at, Layer: layer, Span: span, Input: traceName(input), Outcome: Done}
-	s.identify(input)
-	return s
-}
-
-func (s *Step) identify(m any) {
-	if id := identityOf(m); len(id) > 0 {
-		s.ids = append(s.ids, id)
-	}
-}
-
-// finish closes the record of a step that was carried out.
-func finish[E, BC any](t *Tracer, s *Step, out layers.Output[E, BC]) {
-	s.Took = now().Sub(s.At)
-	s.Saved = len(out.Save)
-	for _, c := range out.Down {
-		s.Emitted = append(s.Emitted, traceName(c))
-		s.identify(c)
-	}
-	for _, e := range out.Up {
-		s.Emitted = append(s.Emitted, traceName(e))
-		s.identify(e)
-	}
-	t.keep(s)
-}
-
-func (t *Tracer) refused(layer string, span Span, input any, err error) {
-	if t == nil {
-		return
-	}
-	s := t.begin(layer, now(), span, input)
-	s.Outcome, s.Reason = Refused, err.Error()
-	t.keep(s)
-}
-
-func (t *Tracer) broke(layer string, input, reason any) {
-	if t == nil {
-		return
-	}
-	s := t.begin(layer, now(), 0, input)
-	s.Outcome, s.Reason = Broke, fmt.Sprint(reason)
-	t.keep(s)
-}
-
-func (t *Tracer) keep(s *Step) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.ring) < cap(t.ring) {
-		t.ring = append(t.ring, s)
+	for _, g := range t.rings {
+		if g.layer == layer {
+			return g
+		}
+	}
+	g := &ring{layer: layer, records: make([]record, t.steps)}
+	t.rings = append(t.rings, g)
+	return g
+}
+
+// take returns the next place of the ring, filled with what every step has. The
+// ring must be locked.
+func (g *ring) take(at time.Time, span Span, input any) *record {
+	r := &g.records[g.next]
+	g.next = (g.next + 1) % len(g.records)
+	*r = record{
+		at: at, span: span, input: reflect.TypeOf(input), outcome: Done,
+		emitted: r.emitted[:0], ids: r.ids[:0],
+	}
+	r.identify(input)
+	return r
+}
+
+func (r *record) identify(m any) {
+	if id := identityOf(m); len(id) > 0 {
+		r.ids = append(r.ids, id)
+	}
+}
+
+func (r *record) emit(m any) {
+	r.emitted = append(r.emitted, reflect.TypeOf(m))
+	r.identify(m)
+}
+
+// trace records a step that was carried out.
+func trace[E, BC any](g *ring, p *performed[E, BC]) {
+	if g == nil {
 		return
 	}
-	t.ring[t.next] = s
-	t.next = (t.next + 1) % len(t.ring)
+	took := now().Sub(p.at)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	r := g.take(p.at, p.span, p.input)
+	r.took, r.saved = took, len(p.out.Save)
+	for _, c := range p.out.Down {
+		r.emit(c)
+	}
+	for _, e := range p.out.Up {
+		r.emit(e)
+	}
+}
+
+func (g *ring) refused(span Span, input any, err error) { g.failed(span, input, Refused, err) }
+
+func (g *ring) broke(input, reason any) { g.failed(0, input, Broke, reason) }
+
+func (g *ring) failed(span Span, input any, o Outcome, reason any) {
+	if g == nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	r := g.take(now(), span, input)
+	r.outcome, r.reason = o, fmt.Sprint(reason)
 }
 
 // Find returns what is remembered of the message with the given identity, in
@@ -122,32 +156,55 @@ func (t *Tracer) Find(id []byte) []Step {
 		return nil
 	}
 	t.mu.Lock()
-	defer t.mu.Unlock()
+	rings := slices.Clone(t.rings)
+	t.mu.Unlock()
 	related := map[Span]bool{}
-	for _, s := range t.ring {
-		if s.Span != 0 && slices.ContainsFunc(s.ids, func(i []byte) bool { return bytes.Contains(i, id) }) {
-			related[s.Span] = true
-		}
+	for _, g := range rings {
+		g.each(func(r *record) {
+			if r.span != 0 && slices.ContainsFunc(r.ids, func(i []byte) bool { return bytes.Contains(i, id) }) {
+				related[r.span] = true
+			}
+		})
 	}
 	var found []Step
-	for _, s := range t.ring {
-		if related[s.Span] {
-			c := *s
-			for _, i := range s.ids {
-				c.Identity = append(c.Identity, hex.EncodeToString(i[:min(len(i), 32)]))
+	for _, g := range rings {
+		g.each(func(r *record) {
+			if related[r.span] {
+				found = append(found, r.step(g.layer))
 			}
-			found = append(found, c)
-		}
+		})
 	}
 	slices.SortStableFunc(found, func(a, b Step) int { return a.At.Compare(b.At) })
 	return found
 }
 
-// traceName is typeName for the messages of the trace, which has no time for
-// fmt.
-func traceName(m any) string {
-	if _, ok := m.(wake); ok || m == nil {
+func (g *ring) each(f func(*record)) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i := range g.records {
+		f(&g.records[i])
+	}
+}
+
+// step tells r.
+func (r *record) step(layer string) Step {
+	s := Step{
+		At: r.at, Layer: layer, Span: r.span, Input: nameOf(r.input),
+		Outcome: r.outcome, Reason: r.reason, Took: r.took, Saved: r.saved,
+	}
+	for _, e := range r.emitted {
+		s.Emitted = append(s.Emitted, nameOf(e))
+	}
+	for _, id := range r.ids {
+		s.Identity = append(s.Identity, hex.EncodeToString(id[:min(len(id), 32)]))
+	}
+	return s
+}
+
+// nameOf is the name of a message type. An input of no type is a wake-up.
+func nameOf(t reflect.Type) string {
+	if t == nil {
 		return "wake"
 	}
-	return typeOf(m)
+	return t.String()
 }

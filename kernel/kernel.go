@@ -74,6 +74,7 @@ type Kernel struct {
 	waiting int        // children that have not opened yet
 	started chan error // closed when all have, or given the reason why not
 	stopped bool
+	workers []worker // of the children
 	watch   []func(Status)
 }
 
@@ -146,6 +147,16 @@ func (k *Kernel) Stop() {
 	}
 	k.system.Root.StopFuture(pid).Wait()
 	k.system.Shutdown()
+	for _, w := range k.workers {
+		w.end()
+	}
+}
+
+// newWorker returns the dispatcher of a child, which ends with the kernel.
+func (k *Kernel) newWorker(begin <-chan struct{}) worker {
+	w := newWorker(begin)
+	k.workers = append(k.workers, w)
+	return w
 }
 
 // stopChild lets a running child finish what is queued, for a while. One that

@@ -40,8 +40,11 @@ type restartDue struct {
 func (s *supervisor) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *actor.Started:
+		all := make(chan struct{})
+		defer close(all)
 		for _, c := range s.children {
-			if _, err := ctx.SpawnNamed(c.Props, c.Name); err != nil {
+			props := c.Props.Configure(actor.WithDispatcher(s.kernel.newWorker(all)))
+			if _, err := ctx.SpawnNamed(props, c.Name); err != nil {
 				s.kernel.start(fmt.Errorf("%s: %w", c.Name, err))
 				return
 			}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime/debug"
 
 	"github.com/stratanode/strata/actors"
 	"github.com/stratanode/strata/actors/edge/rpc"
@@ -24,9 +25,13 @@ type node struct {
 	server *rpc.Server
 }
 
-// bootOptions are what tests do differently.
+// bootOptions say what is different this time.
 type bootOptions struct {
+	acceptRollback bool // see store.Options
+
+	// For tests:
 	wrap func(actors.Store) actors.Store // puts faults into the store
+	over func(*actors.Stack)             // puts more on the stack
 }
 
 // boot opens the store and starts the stack that cfg describes. It returns when
@@ -38,9 +43,11 @@ func boot(cfg kernel.Config, key store.Key, log *slog.Logger, o bootOptions) (_ 
 			n.close()
 		}
 	}()
-	if n.store, err = store.Open(cfg.DataDir, store.Options{Key: key, ScryptN: cfg.Store.ScryptN}); err != nil {
+	open := store.Options{Key: key, ScryptN: cfg.Store.ScryptN, AcceptRollback: o.acceptRollback}
+	if n.store, err = store.Open(cfg.DataDir, open); err != nil {
 		return nil, err
 	}
+	debug.FreeOSMemory() // scrypt took some 128 MiB, and will not be called again
 	if n.keys, n.fresh, err = loadKeys(n.store, hasUser(cfg)); err != nil {
 		return nil, err
 	}
@@ -50,6 +57,9 @@ func boot(cfg kernel.Config, key store.Key, log *slog.Logger, o bootOptions) (_ 
 	}
 	if err := n.assemble(records, log); err != nil {
 		return nil, err
+	}
+	if o.over != nil {
+		o.over(n.stack)
 	}
 	n.kernel.OnChange(func(s kernel.Status) {
 		if s.State == kernel.Running && s.Restarts > 0 {

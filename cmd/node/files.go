@@ -24,12 +24,12 @@ type fileFlags struct {
 
 // traceConfig is the section "trace".
 type traceConfig struct {
-	Steps int `yaml:"steps" comment:"how many steps of the layers are remembered for 'strata trace'; 0 turns it off"`
+	Steps int `yaml:"steps" comment:"steps of each layer that are remembered for 'strata trace'; 0 turns it off"`
 }
 
-func defaultTraceConfig() traceConfig { return traceConfig{Steps: 1 << 14} }
+func defaultTraceConfig() traceConfig { return traceConfig{Steps: 1 << 12} }
 
-// maxTraceSteps bounds the memory of the trace; a step takes some 500 bytes.
+// maxTraceSteps bounds the memory of the trace; a step takes some 300 bytes.
 const maxTraceSteps = 1 << 20
 
 // Validate implements the interface of kernel.Decode.

@@ -11,6 +11,7 @@ import (
 
 func newRunCommand(f *fileFlags) *cobra.Command {
 	var asJSON bool
+	var o bootOptions
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run a node until it is interrupted",
@@ -22,7 +23,7 @@ The passphrase of the data folder comes from store.passphrase_file, from the
 environment variable that store.passphrase_env names, or is asked for.`,
 		Example: `  strata run -c configs/relay.yaml
   strata run -c configs/client.yaml -c mine.yaml   # mine overrides`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := f.load()
 			if err != nil {
@@ -40,7 +41,7 @@ environment variable that store.passphrase_env names, or is asked for.`,
 				return err
 			}
 			begin := time.Now()
-			n, err := boot(cfg, key, log, bootOptions{})
+			n, err := boot(cfg, key, log, o)
 			if err != nil {
 				return err
 			}
@@ -55,6 +56,8 @@ environment variable that store.passphrase_env names, or is asked for.`,
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print who the node is as one JSON object")
+	cmd.Flags().BoolVar(&o.acceptRollback, "accept-rollback", false,
+		"start with a store that was put back to an earlier state, after a restored backup; sessions may then use keys twice")
 	return cmd
 }
 

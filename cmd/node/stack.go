@@ -57,7 +57,7 @@ func fill(s *actors.Stack, cfg kernel.Config, k keys, log *slog.Logger) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(cfg.Layers)) {
 		if !slices.Contains(slotNames, name) {
-			errs = append(errs, fmt.Errorf("layers.%s: there is no such slot (have %s)", name, strings.Join(slotNames, ", ")))
+			errs = append(errs, cfg.Layers[name].SlotFault("", "there is no such slot; have "+strings.Join(slotNames, ", ")))
 		}
 	}
 	return errors.Join(errs...)
@@ -67,24 +67,31 @@ func fill(s *actors.Stack, cfg kernel.Config, k keys, log *slog.Logger) error {
 var slotNames = []string{"overlay", "transport", "envelope", "secure", "datasync", "payload"}
 
 // resident returns the section of a slot, or false if nobody is to stand there.
-// It is an error if the slot below is empty.
-func resident[C, E any](
-	s *actors.Stack, cfg kernel.Config, slot string, below actors.Slot[C, E],
-) (kernel.Section, bool, error) {
+// It is an error if nobody is to stand below.
+func resident[C, E any](cfg kernel.Config, slot string, below actors.Slot[C, E]) (kernel.Section, bool, error) {
 	sec, ok := cfg.Layers[slot]
 	if !ok {
 		return sec, false, nil
 	}
 	if _, ok := cfg.Layers[string(below)]; !ok {
-		return sec, false, fmt.Errorf("layers.%s: stands on layers.%s, which is not there", slot, below)
+		return sec, false, sec.SlotFault("", fmt.Sprintf("stands on layers.%s, which is not there", below))
 	}
-	// A slot below whose own section is at fault is reported there.
-	return sec, actors.Has(s, below), nil
+	return sec, true, nil
+}
+
+// stand puts a layer into its slot. A slot below that is empty in spite of its
+// section has a fault, which is reported with it.
+func stand[C, E, BC, BE any, P layers.Protocol[C, E, BC, BE]](
+	s *actors.Stack, slot actors.Slot[C, E], below actors.Slot[BC, BE], build func(layers.Saved) P,
+) {
+	if actors.Has(s, below) {
+		actors.Stand(s, slot, below, build)
+	}
 }
 
 // unknown reports a protocol that a slot does not have.
-func unknown(slot string, sec kernel.Section, have ...string) error {
-	return fmt.Errorf("layers.%s.use: unknown protocol %q (have %s)", slot, sec.Use, strings.Join(have, ", "))
+func unknown(sec kernel.Section, have ...string) error {
+	return sec.SlotFault("use", fmt.Sprintf("unknown protocol %q; have %s", sec.Use, strings.Join(have, ", ")))
 }
 
 func standOverlay(s *actors.Stack, cfg kernel.Config, k keys, log *slog.Logger) error {
@@ -100,13 +107,13 @@ func standOverlay(s *actors.Stack, cfg kernel.Config, k keys, log *slog.Logger) 
 		}
 		codec, err := codecOf(cfg)
 		if err != nil {
-			return nil // reported with the transport
+			return nil // the transport reports it
 		}
 		actors.StandEdge(s, overlaySlot, func(out actors.Outlet[overlay.Event]) actors.Edge[overlay.Command] {
 			return devp2p.New(c, k.node, codec, log, out)
 		})
 	default:
-		return unknown("overlay", sec, "devp2p")
+		return unknown(sec, "devp2p")
 	}
 	return nil
 }
@@ -119,7 +126,7 @@ func codecOf(cfg kernel.Config) (overlay.Codec, error) {
 }
 
 func standTransport(s *actors.Stack, cfg kernel.Config) error {
-	sec, ok, err := resident(s, cfg, "transport", overlaySlot)
+	sec, ok, err := resident(cfg, "transport", overlaySlot)
 	if !ok {
 		return err
 	}
@@ -129,15 +136,15 @@ func standTransport(s *actors.Stack, cfg kernel.Config) error {
 		if err != nil {
 			return err
 		}
-		actors.Stand(s, transportSlot, overlaySlot, func(layers.Saved) *whisper.Node { return whisper.New(c) })
+		stand(s, transportSlot, overlaySlot, func(layers.Saved) *whisper.Node { return whisper.New(c) })
 	default:
-		return unknown("transport", sec, "whisper")
+		return unknown(sec, "whisper")
 	}
 	return nil
 }
 
 func standEnvelope(s *actors.Stack, cfg kernel.Config, k keys) error {
-	sec, ok, err := resident(s, cfg, "envelope", transportSlot)
+	sec, ok, err := resident(cfg, "envelope", transportSlot)
 	if !ok {
 		return err
 	}
@@ -147,17 +154,17 @@ func standEnvelope(s *actors.Stack, cfg kernel.Config, k keys) error {
 		if err != nil {
 			return err
 		}
-		actors.Stand(s, envelopeSlot, transportSlot, func(layers.Saved) *sealing.Node {
+		stand(s, envelopeSlot, transportSlot, func(layers.Saved) *sealing.Node {
 			return sealing.New(c, k.identity, rand.Reader)
 		})
 	default:
-		return unknown("envelope", sec, "whisper")
+		return unknown(sec, "whisper")
 	}
 	return nil
 }
 
 func standSecure(s *actors.Stack, cfg kernel.Config, k keys) error {
-	sec, ok, err := resident(s, cfg, "secure", envelopeSlot)
+	sec, ok, err := resident(cfg, "secure", envelopeSlot)
 	if !ok {
 		return err
 	}
@@ -167,17 +174,17 @@ func standSecure(s *actors.Stack, cfg kernel.Config, k keys) error {
 		if err != nil {
 			return err
 		}
-		actors.Stand(s, secureSlot, envelopeSlot, func(saved layers.Saved) *ratchet.Node {
+		stand(s, secureSlot, envelopeSlot, func(saved layers.Saved) *ratchet.Node {
 			return ratchet.New(c, k.identity, rand.Reader, saved)
 		})
 	default:
-		return unknown("secure", sec, "ratchet")
+		return unknown(sec, "ratchet")
 	}
 	return nil
 }
 
 func standDataSync(s *actors.Stack, cfg kernel.Config, k keys) error {
-	sec, ok, err := resident(s, cfg, "datasync", secureSlot)
+	sec, ok, err := resident(cfg, "datasync", secureSlot)
 	if !ok {
 		return err
 	}
@@ -187,17 +194,17 @@ func standDataSync(s *actors.Stack, cfg kernel.Config, k keys) error {
 		if err != nil {
 			return err
 		}
-		actors.Stand(s, datasyncSlot, secureSlot, func(saved layers.Saved) *mvds.Node {
+		stand(s, datasyncSlot, secureSlot, func(saved layers.Saved) *mvds.Node {
 			return mvds.New(c, k.identity.Public(), rand.Reader, saved)
 		})
 	default:
-		return unknown("datasync", sec, "mvds")
+		return unknown(sec, "mvds")
 	}
 	return nil
 }
 
 func standPayload(s *actors.Stack, cfg kernel.Config, k keys) error {
-	sec, ok, err := resident(s, cfg, "payload", datasyncSlot)
+	sec, ok, err := resident(cfg, "payload", datasyncSlot)
 	if !ok {
 		return err
 	}
@@ -207,11 +214,11 @@ func standPayload(s *actors.Stack, cfg kernel.Config, k keys) error {
 		if err != nil {
 			return err
 		}
-		actors.Stand(s, payloadSlot, datasyncSlot, func(saved layers.Saved) *status.Node {
+		stand(s, payloadSlot, datasyncSlot, func(saved layers.Saved) *status.Node {
 			return status.New(c, k.identity, saved)
 		})
 	default:
-		return unknown("payload", sec, "status")
+		return unknown(sec, "status")
 	}
 	return nil
 }

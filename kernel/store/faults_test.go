@@ -142,8 +142,10 @@ func TestFullDiskIsSaidAndOvercome(t *testing.T) {
 	n := s.Namespace("x")
 	committed(t, n, secretRecord("a", "1"))
 	d.full.Store(true)
+	// More than there is reserved for the WAL.
+	big := Record{Key: "b", Value: make([]byte, walReserve)}
 	for range 3 {
-		refused(t, n.Commit([]Record{secretRecord("a", "2"), plainRecord("b", "1")}), ErrFull, "commit to x")
+		refused(t, n.Commit([]Record{secretRecord("a", "2"), big}), ErrFull, "commit to x")
 	}
 	holds(t, n, "a=1")
 	d.full.Store(false)

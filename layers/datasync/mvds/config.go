@@ -11,20 +11,20 @@ type Config struct {
 	// RetransmitAfter is how long the first transmission of a message waits for
 	// its acknowledgement, unless the transport says that messages travel
 	// longer than half of it. Every further wait is twice as long.
-	RetransmitAfter time.Duration `yaml:"retransmit_after"`
+	RetransmitAfter time.Duration `yaml:"retransmit_after" comment:"how long the first transmission waits for its acknowledgement; every further wait is twice as long"`
 
 	// RetransmitMax is the longest wait between two transmissions of a message.
-	RetransmitMax time.Duration `yaml:"retransmit_max"`
+	RetransmitMax time.Duration `yaml:"retransmit_max" comment:"longest wait between two transmissions of a message"`
 
 	// ExpireAfter is when a message without an acknowledgement is given up.
-	ExpireAfter time.Duration `yaml:"expire_after"`
+	ExpireAfter time.Duration `yaml:"expire_after" comment:"a message that was not acknowledged in this time has failed, at most 336h"`
 
 	// AckDelay is how long an acknowledgement waits for company.
-	AckDelay time.Duration `yaml:"ack_delay"`
+	AckDelay time.Duration `yaml:"ack_delay" comment:"how long an acknowledgement waits for company"`
 
 	// MaxQueued is how many messages may wait for an acknowledgement, over all
 	// peers. A further one fails at once.
-	MaxQueued int `yaml:"max_queued"`
+	MaxQueued int `yaml:"max_queued" comment:"messages that may wait for an acknowledgement, over all peers; a further one fails at once"`
 }
 
 // DefaultConfig returns the configuration of an empty section.
