@@ -22,6 +22,9 @@ func newConfigCommand(f *fileFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Check and print layer configuration files",
+		Long: `A layer configuration file says which layers a node has and how they are set. What
+it leaves out has its default; "strata config print" lists all there is.`,
+		RunE: group,
 	}
 	cmd.AddCommand(newConfigCheckCommand(f), newConfigPrintCommand(f))
 	return cmd
@@ -74,7 +77,7 @@ for. With --effective, or with --config, it writes what the files given by
 --config amount to; secrets are left out.`,
 		Example: `  strata config print > mine.yaml
   strata config print -c configs/client.yaml`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := f.load()
 			if err != nil {

@@ -36,7 +36,7 @@ It ends by itself within a minute, and successfully only if no message was lost
 or doubled and no process was left running.`,
 		Example: `  strata demo
   strata demo --messages 400 --json`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if d.messages < minDemoMessages || d.messages > maxDemoMessages {
 				return misused(fmt.Errorf("--messages: %d is not from %d to %d", d.messages, minDemoMessages, maxDemoMessages))
@@ -96,8 +96,12 @@ func (d *demo) run(ctx context.Context) error {
 	switch {
 	case playErr != nil:
 		return fmt.Errorf("demo: %w%s", playErr, d.lastWords())
-	case s.Lost > 0 || s.Duplicates > 0 || left > 0:
-		return fmt.Errorf("demo: %d lost, %d doubled, %d processes left running", s.Lost, s.Duplicates, left)
+	case s.Lost > 0 || s.Duplicates > 0 || s.Unconfirmed > 0 || left > 0:
+		for _, e := range d.ledger.open() {
+			fmt.Fprintf(os.Stderr, "%s: %s, arrived %d times, %s %s\n", e.id, e.text, len(e.copies), e.status, e.reason)
+		}
+		return fmt.Errorf("demo: %d lost, %d doubled, %d unconfirmed, %d processes left running",
+			s.Lost, s.Duplicates, s.Unconfirmed, left)
 	}
 	return nil
 }
@@ -116,7 +120,6 @@ func (d *demo) play(ctx context.Context) error {
 		return err
 	}
 	d.show.phase("killing bob (SIGKILL)")
-	d.ledger.settle(ctx, d.progress) // bob must not take its unfinished sends with it unseen
 	d.bob.kill()
 	if err := d.talk(ctx, d.whileDead(away), false); err != nil {
 		return err

@@ -16,6 +16,7 @@ type demoLedger struct {
 	entries []*demoEntry
 	byText  map[string]*demoEntry
 	byID    map[payload.MessageID]*demoEntry
+	early   map[payload.MessageID]payload.Status // of messages whose Say has not returned yet
 }
 
 // demoEntry is one message.
@@ -31,7 +32,7 @@ type demoEntry struct {
 }
 
 func newDemoLedger() *demoLedger {
-	return &demoLedger{byText: map[string]*demoEntry{}, byID: map[payload.MessageID]*demoEntry{}}
+	return &demoLedger{byText: map[string]*demoEntry{}, byID: map[payload.MessageID]*demoEntry{}, early: map[payload.MessageID]payload.Status{}}
 }
 
 // enter makes a message of a line; its text is unique.
@@ -52,7 +53,7 @@ func (l *demoLedger) said(e *demoEntry, m payload.Message) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e.id = m.ID
-	e.status = max(e.status, m.Status)
+	e.status = max(e.status, m.Status, l.early[m.ID])
 	l.byID[m.ID] = e
 }
 
@@ -77,22 +78,34 @@ func (l *demoLedger) arrived(node string, m payload.Message) {
 func (l *demoLedger) moved(id payload.MessageID, s payload.Status, reason string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if e := l.byID[id]; e != nil && s > e.status {
+	e := l.byID[id]
+	switch {
+	case e == nil:
+		l.early[id] = max(l.early[id], s)
+	case s > e.status:
 		e.status, e.reason = s, reason
 	}
 }
 
-// settled reports whether nothing is under way any more.
-func (l *demoLedger) settled() bool {
+// settled reports whether nothing is under way any more: everything has arrived
+// and every sender knows it.
+func (l *demoLedger) settled() bool { return len(l.open()) == 0 }
+
+// open returns the messages that are under way.
+func (l *demoLedger) open() []*demoEntry {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return !slices.ContainsFunc(l.entries, func(e *demoEntry) bool {
+	var open []*demoEntry
+	for _, e := range l.entries {
 		final := payload.Delivered
 		if e.public {
 			final = payload.Relayed
 		}
-		return len(e.copies) == 0 || e.status < final
-	})
+		if len(e.copies) == 0 || e.status < final {
+			open = append(open, e)
+		}
+	}
+	return open
 }
 
 func (l *demoLedger) counts() (sent, delivered int) {
@@ -190,6 +203,7 @@ type demoSummary struct {
 	Duplicates  int     `json:"duplicates"`
 	P50         float64 `json:"p50_ms"`
 	P99         float64 `json:"p99_ms"`
+	Unconfirmed int     `json:"unconfirmed"` // delivered, but the sender was not told
 	LeftRunning int     `json:"left_running"`
 	Seconds     float64 `json:"seconds"`
 }
@@ -197,8 +211,9 @@ type demoSummary struct {
 func (l *demoLedger) summary(took time.Duration) demoSummary {
 	all := l.row("", func(*demoEntry) bool { return true })
 	up := l.row("", func(e *demoEntry) bool { return e.kind != kindPrivateOff && e.kind != kindPublicOff })
+	lost := all.Sent - all.Delivered
 	return demoSummary{
-		Sent: all.Sent, Delivered: all.Delivered, Lost: all.Sent - all.Delivered, Duplicates: all.Duplicates,
+		Sent: all.Sent, Delivered: all.Delivered, Lost: lost, Unconfirmed: len(l.open()) - lost, Duplicates: all.Duplicates,
 		P50: up.P50, P99: up.P99, Seconds: float64(took.Milliseconds()) / 1000,
 	}
 }

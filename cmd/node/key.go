@@ -25,6 +25,7 @@ func newKeyCommand(f *fileFlags) *cobra.Command {
 		Long: `The chat key is the identity of the user: others write to its public half. It
 lies in the encrypted store of the data folder, which has one chat key for good,
 because sessions and history belong to it.`,
+		RunE: group,
 	}
 	cmd.AddCommand(newKeyNewCommand(f), newKeyImportCommand(f), newKeyShowCommand(f))
 	return cmd
@@ -37,7 +38,7 @@ func newKeyNewCommand(f *fileFlags) *cobra.Command {
 		Short:   "Draw a chat key",
 		Long:    "New draws a chat key for a data folder that has none. A node that is run without one does the same by itself.",
 		Example: "  strata key new -c configs/client.yaml",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return withStore(cmd, f, func(s *store.Store) error {
 				key, err := layers.GenerateKey(rand.Reader)
@@ -67,7 +68,7 @@ others can see: 64 hexadecimal digits, or with --mnemonic the words of a wallet
 from before 2020 use ` + layers.WalletKeyPath + `).`,
 		Example: `  strata key import < key.hex
   strata key import --mnemonic`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			key, err := readSecretKey(cmd.InOrStdin(), cmd.ErrOrStderr(), mnemonic, path)
 			if err != nil {
@@ -125,7 +126,7 @@ func newKeyShowCommand(f *fileFlags) *cobra.Command {
 --secret it prints the private key instead, for a backup; the node must not be
 running, because only one process can open the data folder.`,
 		Example: "  strata key show",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !secret {
 				if key, ok := runningKey(cmd, f); ok {

@@ -61,6 +61,14 @@ func (e exitError) Error() string {
 
 func misused(err error) error { return exitError{exitMisused, err} }
 
+// group is the RunE of a command that has nothing but sub-commands.
+func group(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return cmd.Help()
+	}
+	return misused(fmt.Errorf("unknown command %q; see %s --help", args[0], cmd.CommandPath()))
+}
+
 // newRootCommand returns strata with all its commands.
 func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
@@ -69,6 +77,8 @@ func newRootCommand() *cobra.Command {
 		Long: `Strata is a messaging node for the Status client specification of 2019. Each
 protocol layer runs as an isolated actor; which layers, says a configuration
 file. See "strata demo" for a look at it, and "strata run" to run a node.`,
+		Args:          cobra.ArbitraryArgs,
+		RunE:          group,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"time"
 
 	gethrpc "github.com/ethereum/go-ethereum/rpc"
 
@@ -29,8 +30,47 @@ var (
 // Client calls the API of a running node. Its methods may be called by several
 // goroutines at once. Errors the node answers with are Faults.
 type Client struct {
-	rpc   *gethrpc.Client
-	close func()
+	rpc  *gethrpc.Client
+	life context.Context // ends with the connection, where that is known
+	end  func()          // ends the connection
+}
+
+// goneGrace is how long a call that is under way when the connection ends waits
+// for an answer that has been read already.
+const goneGrace = 100 * time.Millisecond
+
+// socket is the connection of a Client. It notes its end: go-ethereum forgets a
+// call whose request it was just writing, and would let it wait for ever.
+type socket struct {
+	net.Conn
+	end context.CancelFunc
+}
+
+// Read implements net.Conn.
+func (s socket) Read(b []byte) (int, error) {
+	n, err := s.Conn.Read(b)
+	if err != nil {
+		s.end()
+	}
+	return n, err
+}
+
+// dialIPC connects to the socket at path.
+func dialIPC(ctx context.Context, path string) (*Client, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
+	if err != nil {
+		return nil, err
+	}
+	life, end := context.WithCancel(context.Background())
+	s := socket{conn, end}
+	c, err := gethrpc.DialIO(ctx, s, s)
+	if err != nil {
+		end()
+		conn.Close()
+		return nil, err
+	}
+	context.AfterFunc(life, func() { conn.Close() })
+	return &Client{c, life, end}, nil
 }
 
 // Dial connects to the node with the given data folder, or whose socket has the
@@ -45,10 +85,10 @@ func Dial(ctx context.Context, where string) (*Client, error) {
 		return nil, fmt.Errorf("the path of the socket is %d bytes long and the system takes %d: "+
 			"the data folder %s cannot be used", len(path), maxSocketPath, dir)
 	}
-	c, closeIt, err := dialIPC(ctx, path)
+	c, err := dialIPC(ctx, path)
 	switch {
 	case err == nil:
-		return &Client{c, closeIt}, nil
+		return c, nil
 	case errors.Is(err, fs.ErrNotExist) || nobodyListens(err):
 		return nil, fmt.Errorf("%w in %s (start one with: strata run --data-dir %s)", ErrNoNode, dir, dir)
 	case errors.Is(err, fs.ErrPermission):
@@ -67,16 +107,27 @@ func DialURL(ctx context.Context, url, token string) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{c, c.Close}, nil
+	return &Client{c, context.Background(), func() {}}, nil
 }
 
-// Close ends the connection, and with it the subscriptions.
-func (c *Client) Close() { c.close() }
+// Close ends the connection, and with it the subscriptions. The connection goes
+// first: go-ethereum waits for its reader, and does not close what it was given.
+func (c *Client) Close() {
+	c.end()
+	c.rpc.Close()
+}
 
 // invoke calls a method and returns its answer.
 func invoke[T any](ctx context.Context, c *Client, method string, args ...any) (T, error) {
 	var result T
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	gone := func() { cancel(io.EOF) }
+	defer context.AfterFunc(c.life, func() { time.AfterFunc(goneGrace, gone) })()
 	err := c.rpc.CallContext(ctx, &result, namespace+"_"+method, args...)
+	if errors.Is(err, context.Canceled) {
+		err = context.Cause(ctx)
+	}
 	return result, cause(err)
 }
 

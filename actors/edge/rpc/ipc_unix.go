@@ -8,8 +8,6 @@ import (
 	"io/fs"
 	"net"
 	"syscall"
-
-	gethrpc "github.com/ethereum/go-ethereum/rpc"
 )
 
 // maxSocketPath is the longest path of a socket, in bytes, that all systems
@@ -30,12 +28,3 @@ func listenPrivate(path string) (net.Listener, error) {
 func nobodyListens(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
 
 func isSocket(fs.FileInfo) bool { return false } // the mode has said all
-
-// dialIPC connects to the socket at path.
-func dialIPC(ctx context.Context, path string) (*gethrpc.Client, func(), error) {
-	c, err := gethrpc.DialIPC(ctx, path)
-	if err != nil {
-		return nil, nil, err
-	}
-	return c, c.Close, nil
-}

@@ -1,12 +1,10 @@
 package rpc
 
 import (
-	"context"
 	"errors"
 	"io/fs"
 	"net"
 
-	gethrpc "github.com/ethereum/go-ethereum/rpc"
 	"golang.org/x/sys/windows"
 )
 
@@ -22,17 +20,3 @@ func nobodyListens(err error) bool { return errors.Is(err, windows.WSAECONNREFUS
 
 // isSocket accepts what Windows reports for a socket: an irregular file.
 func isSocket(i fs.FileInfo) bool { return i.Mode()&(fs.ModeIrregular|fs.ModeSocket) != 0 }
-
-// dialIPC connects to the socket at path.
-func dialIPC(ctx context.Context, path string) (*gethrpc.Client, func(), error) {
-	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
-	if err != nil {
-		return nil, nil, err
-	}
-	c, err := gethrpc.DialIO(ctx, conn, conn)
-	if err != nil {
-		conn.Close()
-		return nil, nil, err
-	}
-	return c, func() { conn.Close(); c.Close() }, nil
-}
