@@ -56,13 +56,7 @@ func ParsePublicKeyText(s string) (PublicKey, error) {
 	return ParsePublicKey(b)
 }
 
-func publicKey(k *ecdsa.PublicKey) PublicKey {
-	var p PublicKey
-	p[0] = 4
-	k.X.FillBytes(p[1:33])
-	k.Y.FillBytes(p[33:])
-	return p
-}
+func publicKey(k *ecdsa.PublicKey) PublicKey { return PublicKey(crypto.FromECDSAPub(k)) }
 
 // IsZero reports whether k stands for nobody.
 func (k PublicKey) IsZero() bool { return k == PublicKey{} }

@@ -54,7 +54,6 @@ type fakeNode struct {
 	incoming []payload.Message  // come after a subscription
 	ends     string             // and then the subscription ends
 	refuse   string
-	mute     bool
 }
 
 func (n *fakeNode) called(parts ...string) error {

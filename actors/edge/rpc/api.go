@@ -99,8 +99,9 @@ func (a *api) RemovePeer(ctx context.Context, node string) error {
 	return err
 }
 
-// Identity says who this node is.
-func (a *api) Identity() Identity { return a.server.identity() }
+// Identity says who this node is. Just after the start it waits for the layers
+// to say so.
+func (a *api) Identity(ctx context.Context) (Identity, error) { return a.server.Self(ctx) }
 
 // Version says what program this node runs.
 func (a *api) Version() Version { return a.server.node.Version }
@@ -113,7 +114,7 @@ func (a *api) Status() Status {
 		Reasons:  reasonsOf(all),
 		Started:  s.started,
 		Version:  s.node.Version.Version,
-		Identity: a.Identity(),
+		Identity: s.identity(),
 		API: Usage{
 			Calls: s.usage.calls.Load(), Busy: s.usage.busy.Load(),
 			TimedOut: s.usage.timedOut.Load(), TurnedAway: s.usage.turnedAway.Load(),

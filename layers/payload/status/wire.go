@@ -8,12 +8,8 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// The bounds of what is read from the network.
-const (
-	maxBody = 1 << 20 // bytes; no Whisper packet is larger
-
-	signatureLen = 65 // bytes: r | s | v
-)
+// maxBody bounds what is read from the network.
+const maxBody = 1 << 20 // bytes; no Whisper packet is larger
 
 var errUTF8 = errors.New("not UTF-8")
 
