@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strconv"
 	"sync/atomic"
-	"time"
 
 	"github.com/stratanode/strata/actors"
 	"github.com/stratanode/strata/actors/edge/rpc"
