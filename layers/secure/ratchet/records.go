@@ -156,10 +156,10 @@ func (s *skippedKeys) pack(p *packer) {
 	p.number(uint64(len(s.keys)))
 	last := ""
 	for _, id := range s.order {
-		k, known := s.keys[id]
-		if !known {
+		if !s.holds(id) {
 			continue
 		}
+		k := s.keys[id.skippedID]
 		if id.key == last && last != "" {
 			p.bytes(nil)
 		} else {

@@ -21,7 +21,20 @@ type skippedKey struct {
 // Every operation takes time in proportion to what it changes.
 type skippedKeys struct {
 	keys  map[skippedID]skippedKey
-	order []skippedID // by seq, ascending; may name keys that are gone
+	order []skippedName // by seq, ascending; may name keys that are gone
+}
+
+// skippedName is where a key has its place in the order. A key that was deleted
+// and put again has another seq, so its old name is that of a key that is gone.
+type skippedName struct {
+	skippedID
+	seq uint
+}
+
+// holds reports whether the key with that name is still there.
+func (s *skippedKeys) holds(name skippedName) bool {
+	k, known := s.keys[name.skippedID]
+	return known && k.seq == name.seq
 }
 
 // Get implements doubleratchet.KeysStorage.
@@ -36,11 +49,9 @@ func (s *skippedKeys) Put(_ []byte, key doubleratchet.Key, n uint, mk doubleratc
 	if s.keys == nil {
 		s.keys = map[skippedID]skippedKey{}
 	}
-	if _, known := s.keys[id]; known {
-		s.order = slices.DeleteFunc(s.order, func(o skippedID) bool { return o == id })
-	}
 	s.keys[id] = skippedKey{mk, seq}
-	s.order = append(s.order, id)
+	s.order = append(s.order, skippedName{id, seq})
+	s.compact()
 	return nil
 }
 
@@ -51,7 +62,7 @@ func (s *skippedKeys) DeleteMk(key doubleratchet.Key, n uint) error {
 		return nil
 	}
 	delete(s.keys, id)
-	if last := len(s.order) - 1; s.order[last] == id { // the common case: in order
+	if last := len(s.order) - 1; s.order[last].skippedID == id { // the common case: in order
 		s.order = s.order[:last]
 	}
 	s.compact()
@@ -69,7 +80,7 @@ func (s *skippedKeys) TruncateMks(_ []byte, most int) error {
 // DeleteOldMks implements doubleratchet.KeysStorage.
 func (s *skippedKeys) DeleteOldMks(_ []byte, until uint) error {
 	for len(s.order) > 0 {
-		if k, known := s.keys[s.order[0]]; known && k.seq > until {
+		if s.holds(s.order[0]) && s.order[0].seq > until {
 			break
 		}
 		s.dropOldest()
@@ -101,16 +112,15 @@ func (s *skippedKeys) All() (map[string]map[uint]doubleratchet.Key, error) {
 }
 
 func (s *skippedKeys) dropOldest() {
-	delete(s.keys, s.order[0])
+	if s.holds(s.order[0]) {
+		delete(s.keys, s.order[0].skippedID)
+	}
 	s.order = s.order[1:]
 }
 
 // compact keeps the names of gone keys below half of the order.
 func (s *skippedKeys) compact() {
 	if len(s.order) > 2*len(s.keys)+16 {
-		s.order = slices.DeleteFunc(s.order, func(id skippedID) bool {
-			_, known := s.keys[id]
-			return !known
-		})
+		s.order = slices.DeleteFunc(s.order, func(name skippedName) bool { return !s.holds(name) })
 	}
 }
