@@ -81,7 +81,7 @@ func (b *bottom[C]) Receive(ctx actor.Context) {
 		if err := b.edge.Open(); err != nil {
 			panic(err)
 		}
-		ctx.Send(ctx.Parent(), kernel.Opened{Name: b.place.name})
+		kernel.Announce(ctx, b.place.name)
 	case *actor.Stopping, *actor.Restarting:
 		b.close()
 	}
@@ -158,7 +158,7 @@ func (t *top) Receive(ctx actor.Context) {
 			panic(err)
 		}
 		t.open = true
-		ctx.Send(ctx.Parent(), kernel.Opened{Name: t.place.name})
+		kernel.Announce(ctx, t.place.name)
 	case *actor.Stopping, *actor.Restarting:
 		if t.open {
 			t.open = false

@@ -95,7 +95,7 @@ func (l *Layer[C, E, BC, BE]) open(ctx actor.Context) {
 	l.saved = &saved{records: l.stack.store.Namespace(l.place.name)}
 	l.quarantine = openQuarantine(l.stack.store.Namespace("quarantine/"+l.place.name), l.place)
 	l.protocol = l.build(l.saved)
-	ctx.Send(l.parent, kernel.Opened{Name: l.place.name})
+	kernel.Announce(ctx, l.place.name)
 	l.wake()
 	l.stall.held, l.place.carried = append(l.stall.held, l.place.carried...), nil
 	l.resume()

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -29,8 +30,20 @@ type Child struct {
 	Props *actor.Props
 }
 
-// Opened is sent by a child to its parent each time it is ready to work.
-type Opened struct{ Name string }
+// Opened says that a child is ready to work. It is sent by Announce.
+type Opened struct {
+	name string
+	seq  uint64
+}
+
+// sequence orders what children say and what becomes of them: a failure overtakes
+// what the child said before, because it is a system message.
+var sequence atomic.Uint64
+
+// Announce is called by a child each time it is ready to work.
+func Announce(ctx actor.Context, name string) {
+	ctx.Send(ctx.Parent(), Opened{name, sequence.Add(1)})
+}
 
 // Degraded is sent by a child to its parent when it works on, but not as it
 // should, for example because the disk is full. An empty Reason takes it back.
@@ -117,7 +130,7 @@ func (k *Kernel) Start(children []Child) error {
 		k.status[c.Name] = &Status{Name: c.Name, State: Starting, Since: time.Now()}
 	}
 	pid, err := k.system.Root.SpawnNamed(actor.PropsFromProducer(func() actor.Actor {
-		return &supervisor{kernel: k, children: children, failures: map[string]*failures{}}
+		return &supervisor{kernel: k, children: children, failures: map[string]*failures{}, failedAt: map[string]uint64{}}
 	}), root)
 	if err != nil {
 		return fmt.Errorf("kernel: %w", err)

@@ -21,6 +21,7 @@ type supervisor struct {
 	kernel   *Kernel
 	children []Child
 	failures map[string]*failures
+	failedAt map[string]uint64 // by name; see sequence
 }
 
 // failures counts how often a child has failed without a good run in between.
@@ -53,7 +54,9 @@ func (s *supervisor) Receive(ctx actor.Context) {
 			s.kernel.start(nil)
 		}
 	case Opened:
-		s.kernel.opened(m.Name)
+		if m.seq > s.failedAt[m.name] { // else it has failed since
+			s.kernel.opened(m.name)
+		}
 	case Degraded:
 		s.kernel.change(m.Name, func(st *Status) {
 			st.Degraded, st.Reason = m.Reason != "", m.Reason
@@ -72,6 +75,7 @@ func (s *supervisor) HandleFailure(
 ) {
 	name := s.name(pid)
 	err := errorOf(reason)
+	s.failedAt[name] = sequence.Add(1)
 	starting := false
 	s.kernel.change(name, func(st *Status) { starting = st.State == Starting })
 	if starting {
