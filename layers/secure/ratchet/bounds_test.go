@@ -311,3 +311,21 @@ func TestUnansweredMessagesAreBounded(t *testing.T) {
 		t.Errorf("%d refused, %d bytes wait, want some and at most %d", refused, a.node.bytes, maxUnansweredBytes)
 	}
 }
+
+func TestBundleIsSignedAnewAfterAMinuteOrANewPrekey(t *testing.T) {
+	e := newEther(t)
+	a := e.party("alice", DefaultConfig())
+	var out output
+	first := a.node.attach(e.now, &out)
+	if again := a.node.attach(e.now.Add(bundleReuse-1), &out); again.timestamp != first.timestamp {
+		t.Error("signed anew within the minute")
+	}
+	later := a.node.attach(e.now.Add(bundleReuse), &out)
+	if later.timestamp <= first.timestamp {
+		t.Errorf("timestamp %d after %d, want a later one", later.timestamp, first.timestamp)
+	}
+	rotated := a.node.attach(e.now.Add(bundleReuse+DefaultConfig().PrekeyRotation), &out)
+	if rotated.prekeys[0].version != first.prekeys[0].version+1 {
+		t.Errorf("prekey version %d, want the one after %d", rotated.prekeys[0].version, first.prekeys[0].version)
+	}
+}

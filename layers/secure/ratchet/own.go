@@ -30,6 +30,8 @@ type own struct {
 	saved        bool
 	prekeys      []prekey // ascending by version; the last one is in use
 	stamp        int64    // timestamp of the last bundle, nanoseconds
+	attached     bundle   // the last bundle
+	attachedAt   time.Time
 	published    time.Time
 }
 
@@ -169,20 +171,30 @@ func (n *Node) erasePrekeys(now time.Time, out *output) {
 	n.own.prekeys = keys
 }
 
-// attach returns the own bundle, signed anew with a timestamp later than any
-// before, so that those who have it know that it is no older one sent again.
+// bundleReuse is how long a signed bundle is attached again as it is: in a
+// conversation the signature and its record would be half of a message's cost,
+// and who has the bundle passes over it either way.
+const bundleReuse = time.Minute
+
+// attach returns the own bundle, signed with a timestamp later than any before
+// it, so that those who have it know that it is no older one sent again.
 func (n *Node) attach(now time.Time, out *output) bundle {
 	n.rotate(now, out)
+	p := n.own.prekeys[len(n.own.prekeys)-1]
+	if b, age := n.own.attached, now.Sub(n.own.attachedAt); b.signature != nil && age >= 0 && age < bundleReuse &&
+		b.prekeys[0].installation == n.own.installation && b.prekeys[0].version == p.version {
+		return b
+	}
 	if n.own.stamp > now.Add(maxAhead).UnixNano() {
 		n.own.stamp = 0 // the clock was far ahead; nobody believed those bundles
 	}
 	n.own.stamp = max(now.UnixNano(), n.own.stamp+1)
 	out.Save = append(out.Save, numberRecord(keyStamp, n.own.stamp))
-	p := n.own.prekeys[len(n.own.prekeys)-1]
 	b := bundle{timestamp: n.own.stamp, prekeys: []bundleEntry{{
 		installation: n.own.installation, prekey: p.public[:],
 		version: p.version, protocolVersion: protocolVersion,
 	}}}
 	b.sign(n.identity)
+	n.own.attached, n.own.attachedAt = b, now
 	return b
 }
