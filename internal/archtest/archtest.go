@@ -144,7 +144,7 @@ func (f *file) mayImport(own string) bool {
 		}
 		return own == "layers" || f.mayImportLayer(own)
 	case f.dir == "kernel":
-		return false
+		return f.test && own == "kernel"
 	case under(f.dir, "kernel"):
 		return f.test && under(own, "kernel")
 	case under(f.dir, "plugins/transport"):

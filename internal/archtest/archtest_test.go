@@ -45,6 +45,8 @@ func TestEveryRuleCanFail(t *testing.T) {
 		{"protocol below", "layers/secure/x/x.go", own("x", "layers/envelope/whisper"), "may not import"},
 		{"kernel from a layer", "layers/secure/x/x.go", own("x", "kernel"), "may not import kernel"},
 		{"slot upwards", "layers/secure/m.go", own("secure", "layers/datasync"), "may not import"},
+		{"kernel from its test", "kernel/x_test.go", own("kernel_test", "kernel"), ""},
+		{"layer from a test of kernel", "kernel/x_test.go", own("kernel_test", "layers"), "may not import layers"},
 		{"layer from kernel", "kernel/x.go", own("kernel", "layers"), "may not import layers"},
 		{"edge from actors", "actors/x.go", own("actors", "actors/edge/rpc"), "may not import"},
 		{"node from plugin contract", "plugins/transport/x.go", own("transport", "layers"), "may not import"},
