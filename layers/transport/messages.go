@@ -40,7 +40,10 @@ type Attach struct{}
 
 // Subscribe sets the topics whose envelopes are reported from now on. It is the
 // whole set and replaces the one before. The order of Topics has no meaning.
-type Subscribe struct{ Topics []Topic }
+type Subscribe struct {
+	Topics []Topic
+	All    bool // every envelope, whatever Topics says: for a bridge or an archive
+}
 
 // Publish hands an envelope to the network. It is answered by exactly one
 // final event, Relayed, Expired or Refused, and before it possibly by an
@@ -88,7 +91,8 @@ type Envelope struct {
 	Hash  Hash
 	Topic Topic
 	Data  []byte
-	Sent  time.Time // when the sender says it was sent, to the second
+	Sent  time.Time     // when the sender says it was sent, to the second
+	TTL   time.Duration // from Sent; how long the sender wanted it carried
 }
 
 // Accepted says that the transport carries the envelope and will offer it to
