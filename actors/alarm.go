@@ -7,13 +7,14 @@ import (
 )
 
 // wake is what an alarm sends.
-type wake struct{}
+type wake struct{ own }
 
 // alarm wakes an actor at a time. Because a protocol does not mind being woken
 // early, an alarm that goes off while it is being set anew does no harm.
 type alarm struct {
-	timer *time.Timer
-	at    time.Time
+	message any // a wake
+	timer   *time.Timer
+	at      time.Time
 }
 
 // set replaces the time of the alarm.
@@ -24,7 +25,7 @@ func (a *alarm) set(root *actor.RootContext, self *actor.PID, at time.Time) {
 	a.at = at
 	in := max(time.Until(at), 0)
 	if a.timer == nil {
-		a.timer = time.AfterFunc(in, func() { root.Send(self, wake{}) })
+		a.timer = time.AfterFunc(in, func() { root.Send(self, a.message) })
 		return
 	}
 	a.timer.Reset(in)

@@ -7,12 +7,13 @@ import (
 )
 
 // Edge fills a slot with something that waits: sockets, a database, a process.
-// Open, FromAbove and Close are called one at a time and must not wait
-// themselves; what waits are goroutines of the edge, which report through the
-// Outlet it was built with. After Close none of them may be left.
+// Open, FromAbove and Close are called one at a time, and FromAbove must not
+// wait; what waits are goroutines of the edge, which report through the Outlet
+// it was built with. After Close none of them may be left.
 type Edge[C any] interface {
-	// Open starts the edge. It is called once. An error while the node starts
-	// ends the start; later the edge is built again after a while.
+	// Open starts the edge. It is called once, and may take seconds: only its
+	// own slot waits for it. An error while the node starts ends the start;
+	// later the edge is built again after a while.
 	Open() error
 
 	// FromAbove takes one command of those who stand on the slot.
@@ -25,50 +26,75 @@ type Edge[C any] interface {
 // Outlet is where an edge hands its events to those who stand on its slot. It is
 // safe for concurrent use.
 type Outlet[E any] struct {
-	port Port[E]
-	fail func(error)
+	port  Port[E]
+	valve *valve[E]
+	fail  func(error)
 }
 
 // Send reports an event that needs no credit because its number is bounded by
 // itself, such as an answer.
-func (o Outlet[E]) Send(e E) { o.port.send(e, newSpan(), nil) }
+func (o Outlet[E]) Send(e E) {
+	if o.valve.passes(e, nil) {
+		o.port.send(e, newSpan(), nil)
+	}
+}
 
 // SendCredited reports an input from outside. The credit returns when the
 // layers are done with all that came of it.
 func (o Outlet[E]) SendCredited(e E, c *Credit) {
-	o.port.send(e, newSpan(), c)
-	c.Return() // the edge's own hold
+	if o.valve.passes(e, c) {
+		o.port.send(e, newSpan(), c)
+		c.Return() // the edge's own hold
+	}
 }
 
 // Fail says that the edge is broken; it will be closed and built again.
 func (o Outlet[E]) Fail(err error) { o.fail(err) }
 
 // failed brings the error of Outlet.Fail into the actor.
-type failed struct{ err error }
+type failed struct {
+	own
+	err error
+}
 
 // StandEdge fills slot with an edge. build is called at every start of it.
 func StandEdge[C, E any](s *Stack, slot Slot[C, E], build func(Outlet[E]) Edge[C]) {
 	p := s.add(string(slot), "")
-	root := s.kernel.System().Root
-	self := s.kernel.PID(p.name)
-	s.edges = append(s.edges, s.child(p, func() actor.Actor {
-		out := Outlet[E]{portTo[E](s, p.over...), func(err error) { root.Send(self, failed{err}) }}
-		return &bottom[C]{place: p, build: func() Edge[C] { return build(out) }}
-	}))
+	p.seat.produce.Store(edgeProducer[C](s, p, build))
+	s.edges = append(s.edges, s.child(p))
+}
+
+// edgeProducer returns what makes an edge for the place p.
+func edgeProducer[C, E any](s *Stack, p *place, build func(Outlet[E]) Edge[C]) *producer {
+	return &producer{"", func() tenant {
+		b := &bottom[C, E]{place: p, valve: newValve[E]()}
+		root, self := s.kernel.System().Root, s.kernel.PID(p.name)
+		b.out = Outlet[E]{portTo[E](s, &p.over), b.valve, func(err error) { root.Send(self, failed{own{b}, err}) }}
+		b.edge = build(b.out)
+		return b
+	}}
 }
 
 // bottom runs an Edge.
-type bottom[C any] struct {
-	place *place
-	build func() Edge[C]
-	edge  Edge[C]
+type bottom[C, E any] struct {
+	place  *place
+	edge   Edge[C]
+	out    Outlet[E]
+	valve  *valve[E]
+	opened bool
+	closed bool
 }
 
-// Receive implements actor.Actor.
-func (b *bottom[C]) Receive(ctx actor.Context) {
-	switch m := ctx.Message().(type) {
+// takes implements tenant.
+func (b *bottom[C, E]) takes(m any) (command, event bool) {
+	_, command = m.(*stamped[C])
+	return command, false
+}
+
+// hear implements tenant.
+func (b *bottom[C, E]) hear(m any) {
+	switch m := m.(type) {
 	case *stamped[C]:
-		b.place.queue.Add(-1)
 		b.place.steps.Add(1)
 		b.edge.FromAbove(m.m)
 		m.credit.Return()
@@ -76,22 +102,44 @@ func (b *bottom[C]) Receive(ctx actor.Context) {
 		panic(m.err)
 	case drill:
 		panic("drill")
-	case *actor.Started:
-		b.edge = b.build()
-		if err := b.edge.Open(); err != nil {
-			panic(err)
-		}
-		kernel.Announce(ctx, b.place.name)
-	case *actor.Stopping, *actor.Restarting:
-		b.close()
 	}
 }
 
-func (b *bottom[C]) close() {
-	if b.edge != nil {
-		b.edge.Close()
-		b.edge = nil
+// open implements tenant. An edge that is to take over a slot is opened before
+// it gets there.
+func (b *bottom[C, E]) open(actor.Context) error {
+	if b.opened {
+		return nil
 	}
+	b.opened = true
+	return b.edge.Open()
+}
+
+// begin implements tenant.
+func (b *bottom[C, E]) begin() {
+	b.valve.open(func(e E, c *Credit) {
+		b.out.port.send(e, newSpan(), c)
+		c.Return()
+	})
+}
+
+// retire implements tenant.
+func (b *bottom[C, E]) retire(keep any) error {
+	b.valve.filter(keep.(func(E) bool))
+	return nil
+}
+
+// end implements tenant.
+func (b *bottom[C, E]) end() { b.close() }
+
+// close implements tenant.
+func (b *bottom[C, E]) close() {
+	if b.closed {
+		return
+	}
+	b.closed = true
+	b.valve.shut()
+	b.edge.Close()
 }
 
 // Top is an edge that stands on one slot or several, such as the API: the end of
@@ -112,7 +160,9 @@ type Life interface {
 // NewTop puts an edge on top of the stack. What it hears is set by Hear.
 func NewTop(s *Stack, name string) *Top {
 	t := &Top{stack: s, place: s.add(name, "")}
-	s.edges = append(s.edges, s.child(t.place, func() actor.Actor { return &top{Top: t} }))
+	s.edges = append(s.edges, kernel.Child{
+		Name: name, Props: actor.PropsFromProducer(func() actor.Actor { return &top{Top: t} }),
+	})
 	return t
 }
 
@@ -129,7 +179,7 @@ func (i Inlet[C]) Send(c C) { i.port.send(c, newSpan(), nil) }
 // Hear puts t on a slot that is filled already: f gets its events, one at a
 // time, and must not wait.
 func Hear[C, E any](t *Top, slot Slot[C, E], f func(E)) Inlet[C] {
-	t.stack.standOn(string(slot), t.place.name)
+	t.stack.standOn(string(slot), t.place)
 	t.hear = append(t.hear, func(m any) bool {
 		s, ok := m.(*stamped[E])
 		if ok {
@@ -138,7 +188,7 @@ func Hear[C, E any](t *Top, slot Slot[C, E], f func(E)) Inlet[C] {
 		}
 		return ok
 	})
-	return Inlet[C]{portTo[C](t.stack, string(slot))}
+	return Inlet[C]{portTo[C](t.stack, &t.stack.places[string(slot)].self)}
 }
 
 // Has reports whether a slot is filled.

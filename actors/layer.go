@@ -1,12 +1,12 @@
 package actors
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
-	"github.com/stratanode/strata/kernel"
 	"github.com/stratanode/strata/layers"
 )
 
@@ -28,6 +28,10 @@ type Layer[C, E, BC, BE any] struct {
 
 	self       *actor.PID
 	parent     *actor.PID
+	doCommit   any // messages to itself, made once
+	doRetry    any
+	keep       func(E) bool      // once it is retired: what it may still report
+	first      *performed[E, BC] // the first Wake, until it is carried out
 	protocol   layers.Protocol[C, E, BC, BE]
 	saved      *saved
 	quarantine *quarantine
@@ -50,23 +54,34 @@ type performed[E, BC any] struct {
 
 // commit makes the layer commit its batch. The layer sends it to itself, behind
 // what is in the mailbox already.
-type commit struct{}
+type commit struct{ own }
 
-// Receive implements actor.Actor.
-func (l *Layer[C, E, BC, BE]) Receive(ctx actor.Context) {
-	switch m := ctx.Message().(type) {
+func newLayer[C, E, BC, BE any](
+	s *Stack, p *place, below Port[BC], build func(layers.Saved) layers.Protocol[C, E, BC, BE],
+) *Layer[C, E, BC, BE] {
+	l := &Layer[C, E, BC, BE]{stack: s, place: p, below: below, above: portTo[E](s, &p.over), build: build}
+	l.doCommit, l.alarm.message, l.doRetry = commit{own{l}}, wake{own{l}}, retry{own{l}}
+	return l
+}
+
+// takes implements tenant.
+func (l *Layer[C, E, BC, BE]) takes(m any) (command, event bool) {
+	_, command = m.(*stamped[C])
+	_, event = m.(*stamped[BE])
+	return command, event
+}
+
+// hear implements tenant.
+func (l *Layer[C, E, BC, BE]) hear(m any) {
+	switch m := m.(type) {
 	case *stamped[C]:
-		l.place.queue.Add(-1)
-		if l.stall.hold(m) {
-			return
+		if !l.stall.hold(m) {
+			l.fromAbove(m)
 		}
-		l.fromAbove(m)
 	case *stamped[BE]:
-		l.place.queue.Add(-1)
-		if l.stall.hold(m) {
-			return
+		if !l.stall.hold(m) {
+			l.fromBelow(m)
 		}
-		l.fromBelow(m)
 	case commit:
 		l.committed = true
 		l.commit()
@@ -79,28 +94,48 @@ func (l *Layer[C, E, BC, BE]) Receive(ctx actor.Context) {
 		l.retry()
 	case drill:
 		l.drill()
-	case *actor.Started:
-		l.open(ctx)
-	case *actor.Stopping:
-		l.commit()
-		l.close()
-	case *actor.Restarting:
-		l.close()
 	}
 }
 
-// open builds the protocol from what it saved and gives it its first Wake.
-func (l *Layer[C, E, BC, BE]) open(ctx actor.Context) {
+// open implements tenant: it builds the protocol from what it saved and gives it
+// its first Wake.
+func (l *Layer[C, E, BC, BE]) open(ctx actor.Context) error {
 	l.self, l.parent, l.committed = ctx.Self(), ctx.Parent(), true
 	l.saved = &saved{records: l.stack.store.Namespace(l.place.name)}
 	l.quarantine = openQuarantine(l.stack.store.Namespace("quarantine/"+l.place.name), l.place)
 	l.protocol = l.build(l.saved)
-	kernel.Announce(ctx, l.place.name)
-	l.wake()
+	at := now()
+	l.first = &performed[E, BC]{l.protocol.Wake(at), at, newSpan(), nil, nil}
+	return nil
+}
+
+// begin implements tenant: what the first Wake asked for is carried out.
+func (l *Layer[C, E, BC, BE]) begin() {
+	func() {
+		defer l.guard(nil, nil)
+		l.perform(*l.first)
+	}()
+	l.first = nil
 	l.stall.held, l.place.carried = append(l.stall.held, l.place.carried...), nil
 	l.resume()
 }
 
+// retire implements tenant.
+func (l *Layer[C, E, BC, BE]) retire(keep any) error {
+	if l.commit(); l.stall.on {
+		return errors.New("the one in place cannot save what it has done")
+	}
+	l.keep = keep.(func(E) bool)
+	return nil
+}
+
+// end implements tenant.
+func (l *Layer[C, E, BC, BE]) end() {
+	l.commit()
+	l.close()
+}
+
+// close implements tenant.
 func (l *Layer[C, E, BC, BE]) close() {
 	l.alarm.stop()
 	l.stall.stop()
@@ -177,7 +212,7 @@ func (l *Layer[C, E, BC, BE]) perform(p performed[E, BC]) {
 		l.commit()
 	} else if l.committed {
 		l.committed = false
-		l.stack.kernel.System().Root.Send(l.self, commit{})
+		l.stack.kernel.System().Root.Send(l.self, l.doCommit)
 	}
 }
 
@@ -204,7 +239,9 @@ func (l *Layer[C, E, BC, BE]) emit(p performed[E, BC]) {
 		l.below.send(c, p.span, p.credit)
 	}
 	for _, e := range p.out.Up {
-		l.above.send(e, p.span, p.credit)
+		if l.keep == nil || l.keep(e) {
+			l.above.send(e, p.span, p.credit)
+		}
 	}
 	if !p.out.Wake.IsZero() {
 		l.alarm.set(l.stack.kernel.System().Root, l.self, p.out.Wake)

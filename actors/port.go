@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"slices"
 	"sync/atomic"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -24,27 +25,70 @@ type stamped[M any] struct {
 	credit *Credit
 }
 
+// done gives up the credit of a message that is not worked off further.
+func (s *stamped[M]) done() { s.credit.Return() }
+
+// share implements addressed.
+func (s *stamped[M]) share() { s.credit.share(1) }
+
+// addressed is a stamped message of any kind.
+type addressed interface {
+	done()
+	share()
+}
+
 // Port is a typed address: it takes an M and nothing else. The zero Port drops
 // what it is sent. It is safe for concurrent use.
 type Port[M any] struct {
 	root *actor.RootContext
-	to   []target
+	to   *targets
 }
+
+// targets are who gets what is sent through a port. They may change while it is
+// in use: a new resident of a slot may stand on another one.
+type targets struct{ list atomic.Pointer[[]target] }
 
 // target is one actor and the number of messages on their way to it.
 type target struct {
+	name  string
 	pid   *actor.PID
 	queue *atomic.Int64
 }
 
+func (t *targets) all() []target {
+	if list := t.list.Load(); list != nil {
+		return *list
+	}
+	return nil
+}
+
+// add makes t one of the targets. Changes are made one at a time.
+func (t *targets) add(one target) {
+	if slices.ContainsFunc(t.all(), func(o target) bool { return o.name == one.name }) {
+		return
+	}
+	list := append(slices.Clone(t.all()), one)
+	t.list.Store(&list)
+}
+
+// remove undoes add.
+func (t *targets) remove(name string) {
+	list := slices.DeleteFunc(slices.Clone(t.all()), func(o target) bool { return o.name == name })
+	t.list.Store(&list)
+}
+
 // send hands m to every target. Each holds the credit until it is done with m.
 func (p Port[M]) send(m M, span Span, credit *Credit) {
-	if len(p.to) == 0 {
+	if p.to == nil {
+		return
+	}
+	to := p.to.all()
+	if len(to) == 0 {
 		return
 	}
 	s := &stamped[M]{m, span, credit}
-	credit.share(len(p.to))
-	for _, t := range p.to {
+	credit.share(len(to))
+	for _, t := range to {
 		t.queue.Add(1)
 		p.root.Send(t.pid, s)
 	}

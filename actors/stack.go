@@ -6,6 +6,7 @@ package actors
 import (
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,13 +31,17 @@ type Stack struct {
 	layers, edges []kernel.Child
 	places        map[string]*place
 	order         []*place
+
+	replacing sync.Mutex // held by Replace
+	listening sync.Mutex // guards changes of who stands where, once started
 }
 
 // place is what a stack knows about one resident.
 type place struct {
 	name  string
-	below string   // the slot it stands on; empty for a bottom edge
-	over  []string // who stands on it, in the order they were put there
+	below string  // the slot it stands on; empty for a bottom edge
+	over  targets // who stands on it, in the order they were put there
+	self  targets // its own address
 	queue atomic.Int64
 	steps atomic.Uint64
 	bad   atomic.Uint64 // inputs refused
@@ -44,6 +49,7 @@ type place struct {
 	trace *ring
 
 	carried []any // inputs a broken instance had held, for its successor
+	seat    seating
 }
 
 // NewStack returns an empty stack. The tracer may be nil.
@@ -58,15 +64,18 @@ func Stand[C, E, BC, BE any, P layers.Protocol[C, E, BC, BE]](
 	s *Stack, slot Slot[C, E], below Slot[BC, BE], build func(layers.Saved) P,
 ) {
 	p := s.add(string(slot), string(below))
-	s.layers = append(s.layers, s.child(p, func() actor.Actor {
-		return &Layer[C, E, BC, BE]{
-			stack: s,
-			place: p,
-			below: portTo[BC](s, string(below)),
-			above: portTo[E](s, p.over...),
-			build: func(saved layers.Saved) layers.Protocol[C, E, BC, BE] { return build(saved) },
-		}
-	}))
+	p.seat.produce.Store(layerProducer(s, p, below, build))
+	s.layers = append(s.layers, s.child(p))
+}
+
+// layerProducer returns what makes a layer for the place p.
+func layerProducer[C, E, BC, BE any, P layers.Protocol[C, E, BC, BE]](
+	s *Stack, p *place, below Slot[BC, BE], build func(layers.Saved) P,
+) *producer {
+	return &producer{string(below), func() tenant {
+		return newLayer(s, p, portTo[BC](s, &s.places[string(below)].self),
+			func(saved layers.Saved) layers.Protocol[C, E, BC, BE] { return build(saved) })
+	}}
 }
 
 // Start starts the layers, then the edges, and returns when all are open.
@@ -116,36 +125,31 @@ func (s *Stack) add(name, below string) *place {
 		panic(fmt.Sprintf("actors: slot %s is taken twice", name))
 	}
 	p := &place{name: name, below: below, trace: s.tracer.ring(name)}
+	p.self.add(s.target(p))
 	s.places[name] = p
 	s.order = append(s.order, p)
 	if below != "" {
-		s.standOn(below, name)
+		s.standOn(below, p)
 	}
 	return p
 }
 
-// standOn makes name hear the events of the slot below, which may be filled
-// later.
-func (s *Stack) standOn(below, name string) {
+// standOn makes p hear the events of the slot below.
+func (s *Stack) standOn(below string, p *place) {
 	if s.places[below] == nil {
-		panic(fmt.Sprintf("actors: %s stands on %s, which is empty; fill the stack from the bottom", name, below))
+		panic(fmt.Sprintf("actors: %s stands on %s, which is empty; fill the stack from the bottom", p.name, below))
 	}
-	s.places[below].over = append(s.places[below].over, name)
+	s.places[below].over.add(s.target(p))
 }
 
-func (s *Stack) child(p *place, produce func() actor.Actor) kernel.Child {
-	return kernel.Child{Name: p.name, Props: actor.PropsFromProducer(produce)}
+func (s *Stack) target(p *place) target { return target{p.name, s.kernel.PID(p.name), &p.queue} }
+
+func (s *Stack) child(p *place) kernel.Child {
+	return kernel.Child{Name: p.name, Props: actor.PropsFromProducer(func() actor.Actor { return &seat{stack: s, place: p} })}
 }
 
-// portTo addresses residents of s. Ports are made when an actor is, and by then
-// the stack is complete.
-func portTo[M any](s *Stack, names ...string) Port[M] {
-	port := Port[M]{root: s.kernel.System().Root}
-	for _, n := range names {
-		port.to = append(port.to, target{s.kernel.PID(n), &s.places[n].queue})
-	}
-	return port
-}
+// portTo addresses residents of s.
+func portTo[M any](s *Stack, to *targets) Port[M] { return Port[M]{s.kernel.System().Root, to} }
 
 // now is the clock of all layers.
 func now() time.Time { return time.Now() }

@@ -11,7 +11,7 @@ import (
 const retryEvery = 500 * time.Millisecond
 
 // retry makes a stalled layer try again.
-type retry struct{}
+type retry struct{ own }
 
 // stall is the state of a layer whose store refuses. It keeps what comes in; the
 // credits of the edges bound how much that can be.
@@ -45,8 +45,8 @@ func (l *Layer[C, E, BC, BE]) stalled(err error) {
 		l.stack.log.Warn("cannot save; will try again", "layer", l.place.name, "err", err)
 		system.Root.Send(l.parent, kernel.Degraded{Name: l.place.name, Reason: err.Error()})
 	}
-	self := l.self
-	l.stall.timer = time.AfterFunc(retryEvery, func() { system.Root.Send(self, retry{}) })
+	self, again := l.self, l.doRetry
+	l.stall.timer = time.AfterFunc(retryEvery, func() { system.Root.Send(self, again) })
 }
 
 // retry commits the batch again, and if that works takes up what was held.
@@ -76,6 +76,8 @@ func (l *Layer[C, E, BC, BE]) resume() {
 			l.fromBelow(m)
 		case wake:
 			l.wake()
+		case addressed: // held for a predecessor that spoke other languages
+			m.done()
 		}
 	}
 }

@@ -130,7 +130,8 @@ func (k *Kernel) Start(children []Child) error {
 		k.status[c.Name] = &Status{Name: c.Name, State: Starting, Since: time.Now()}
 	}
 	pid, err := k.system.Root.SpawnNamed(actor.PropsFromProducer(func() actor.Actor {
-		return &supervisor{kernel: k, children: children, failures: map[string]*failures{}, failedAt: map[string]uint64{}}
+		return &supervisor{kernel: k, children: children, failures: map[string]*failures{},
+			failedAt: map[string]uint64{}, due: map[string]restartDue{}}
 	}), root)
 	if err != nil {
 		return fmt.Errorf("kernel: %w", err)
@@ -208,6 +209,17 @@ func (k *Kernel) Status() []Status {
 func (k *Kernel) Healthy() bool {
 	return !slices.ContainsFunc(k.Status(), func(s Status) bool { return s.State != Running || s.Degraded })
 }
+
+// Broken reports whether a child has failed and waits for its next start.
+func (k *Kernel) Broken(name string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s := k.status[name]
+	return s != nil && s.State == Backoff
+}
+
+// Hurry starts a broken child at once instead of after its back-off.
+func (k *Kernel) Hurry(name string) { k.system.Root.Send(k.system.NewLocalPID(root), hurry{name}) }
 
 // change applies f to the status of a child and tells those who watch.
 func (k *Kernel) change(name string, f func(*Status)) {

@@ -22,6 +22,7 @@ type supervisor struct {
 	children []Child
 	failures map[string]*failures
 	failedAt map[string]uint64 // by name; see sequence
+	due      map[string]restartDue
 }
 
 // failures counts how often a child has failed without a good run in between.
@@ -33,9 +34,13 @@ type failures struct {
 // restartDue says that the back-off of a child is over.
 type restartDue struct {
 	name string
+	turn uint64 // tells the failures of a child apart
 	over actor.Supervisor
 	pid  *actor.PID
 }
+
+// hurry ends the back-off of a child.
+type hurry struct{ name string }
 
 // Receive implements actor.Actor.
 func (s *supervisor) Receive(ctx actor.Context) {
@@ -62,7 +67,13 @@ func (s *supervisor) Receive(ctx actor.Context) {
 			st.Degraded, st.Reason = m.Reason != "", m.Reason
 		})
 	case restartDue:
-		s.restart(m)
+		if s.due[m.name] == m { // else it was hurried
+			s.restart(m)
+		}
+	case hurry:
+		if due, waits := s.due[m.name]; waits {
+			s.restart(due)
+		}
 	case *actor.Terminated:
 		s.kernel.change(s.name(m.Who), func(st *Status) { st.State, st.Since = Stopped, time.Now() })
 	}
@@ -82,7 +93,7 @@ func (s *supervisor) HandleFailure(
 		s.kernel.start(fmt.Errorf("%s: %w", name, err))
 		return // stays suspended until Start has stopped everything
 	}
-	due := restartDue{name, over, pid}
+	due := restartDue{name, s.failedAt[name], over, pid}
 	if f, ok := reason.(Forgiven); ok && f.Forgiven() {
 		s.restart(due)
 		return
@@ -96,6 +107,7 @@ func (s *supervisor) HandleFailure(
 		s.restart(due)
 		return
 	}
+	s.due[name] = due
 	system, self := s.kernel.system, s.kernel.system.NewLocalPID(root)
 	time.AfterFunc(delay, func() {
 		if !s.kernel.isStopped() {
@@ -105,6 +117,7 @@ func (s *supervisor) HandleFailure(
 }
 
 func (s *supervisor) restart(m restartDue) {
+	delete(s.due, m.name)
 	s.kernel.change(m.name, func(st *Status) { st.Restarts++ })
 	m.over.RestartChildren(m.pid)
 }

@@ -1,0 +1,168 @@
+package actors
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/stratanode/strata/kernel"
+)
+
+// tenant is one instance of what fills a slot: a layer or an edge. Its methods
+// are called by the seat, one at a time.
+type tenant interface {
+	// open makes it ready to work, and changes nothing outside of it. It may
+	// panic instead of returning an error.
+	open(ctx actor.Context) error
+
+	// begin lets it take effect: what it said and asked for so far goes out.
+	begin()
+
+	// takes reports whether m is for a tenant of this kind: a command from
+	// above or an event from below.
+	takes(m any) (command, event bool)
+
+	// hear takes one message. It panics if the tenant is broken.
+	hear(m any)
+
+	// retire makes it the predecessor of another tenant: it gets no commands any
+	// more and reports only what keep, a func(E) bool, wants.
+	retire(keep any) error
+
+	end()   // finishes what it has begun, then close
+	close() // frees everything; harmless when repeated
+}
+
+// producer makes the tenants of a seat.
+type producer struct {
+	below  string // the slot they stand on; empty for an edge
+	tenant func() tenant
+}
+
+// seating is what a seat shares with the stack.
+type seating struct {
+	produce atomic.Pointer[producer] // of the next tenant
+	waiting atomic.Pointer[newcomer] // takes the place of a broken tenant; see Stack.Replace
+}
+
+// own is part of a message that a tenant sends to itself: it is not for its
+// successor.
+type own struct{ of tenant }
+
+func (o own) owner() tenant { return o.of }
+
+// seat is the actor of a slot. It hands on what it gets to the tenant, and can
+// exchange the tenant while its address and what is queued for it stay
+// (DESIGN §4).
+type seat struct {
+	stack *Stack
+	place *place
+
+	tenant  tenant
+	below   string
+	retired tenant // the one before, for a while
+	timer   *time.Timer
+}
+
+// farewell ends the time of a retired tenant.
+type farewell struct{ own }
+
+// Receive implements actor.Actor.
+func (s *seat) Receive(ctx actor.Context) {
+	switch m := ctx.Message().(type) {
+	case addressed:
+		s.place.queue.Add(-1)
+		s.deliver(m)
+	case farewell:
+		if m.of == s.retired {
+			s.dismiss()
+		}
+	case interface{ owner() tenant }:
+		switch m.owner() {
+		case s.tenant:
+			s.tenant.hear(m)
+		case s.retired:
+			s.toRetired(m)
+		}
+	case drill:
+		s.tenant.hear(m)
+	case *newcomer:
+		s.exchange(ctx, m)
+	case *actor.Started:
+		s.start(ctx)
+	case *actor.Stopping:
+		s.dismiss()
+		if s.tenant != nil {
+			s.tenant.end()
+		}
+	case *actor.Restarting:
+		s.dismiss()
+		if s.tenant != nil {
+			s.tenant.close()
+		}
+	}
+}
+
+// start makes the first tenant of this life of the actor.
+func (s *seat) start(ctx actor.Context) {
+	from := s.place.seat.produce.Load()
+	if n := s.place.seat.waiting.Swap(nil); n != nil {
+		s.tenant, from = n.tenant, n.from
+		s.stack.moved(s.place, from)
+		defer func() { n.answer <- nil }()
+	} else {
+		s.tenant = from.tenant()
+	}
+	s.below = from.below
+	if err := s.tenant.open(ctx); err != nil {
+		panic(err)
+	}
+	kernel.Announce(ctx, s.place.name)
+	s.tenant.begin()
+}
+
+// deliver hands a message to the tenants that it is for. The credit of one that
+// is for nobody returns.
+func (s *seat) deliver(m addressed) {
+	command, event := s.tenant.takes(m)
+	late := false
+	if s.retired != nil {
+		_, late = s.retired.takes(m)
+	}
+	if late && (command || event) {
+		m.share()
+	}
+	if late {
+		s.toRetired(m)
+	}
+	switch {
+	case command || event:
+		s.tenant.hear(m)
+	case !late:
+		m.done()
+	}
+}
+
+// toRetired hands a message to the retired tenant. If that breaks, it is gone a
+// little earlier.
+func (s *seat) toRetired(m any) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			s.stack.log.Warn("replaced layer broke while it was being phased out", "layer", s.place.name, "reason", reason)
+			s.dismiss()
+		}
+	}()
+	s.retired.hear(m)
+}
+
+// dismiss ends the retired tenant, if there is one.
+func (s *seat) dismiss() {
+	if s.retired == nil {
+		return
+	}
+	s.timer.Stop()
+	s.retired.end()
+	s.retired = nil
+	s.stack.standsOnly(s.place, s.below)
+}
