@@ -130,6 +130,24 @@ func Load(files, known []string) (Config, error) {
 			return Config{}, err
 		}
 	}
+	return fromTree(root, known)
+}
+
+// LoadText is Load for one file whose text the caller has already. name is what
+// faults call it, and where relative paths begin.
+func LoadText(name string, text []byte, known []string) (Config, error) {
+	if len(text) > MaxConfigFile {
+		return Config{}, Fault{File: name, Reason: fmt.Sprintf("has %d bytes, more than %d", len(text), MaxConfigFile)}
+	}
+	tree, err := parse(name, text)
+	if err != nil {
+		return Config{}, err
+	}
+	return fromTree(tree, known)
+}
+
+// fromTree decodes what the files amount to.
+func fromTree(root *node, known []string) (Config, error) {
 	c := DefaultConfig()
 	own, errs := c.takeSections(root, known)
 	c, err := Decode(Section{settings: own}, c)

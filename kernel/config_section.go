@@ -18,6 +18,18 @@ type Section struct {
 	slot     *node // what "use" and "settings" stand in; nil for an edge
 }
 
+// File returns the name of the file that the section is from, where its settings
+// begin; empty for an empty section.
+func (s Section) File() string {
+	if s.settings != nil && s.settings.at.file != "" {
+		return s.settings.at.file
+	}
+	if s.slot != nil {
+		return s.slot.at.file
+	}
+	return ""
+}
+
 // Fault returns an error about key, which may be empty, with the place of the
 // key if the section has it and of the section if not.
 func (s Section) Fault(key, reason string) error {

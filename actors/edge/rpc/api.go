@@ -5,6 +5,9 @@ import (
 	"encoding/hex"
 	"slices"
 	"strings"
+	"time"
+
+	gethrpc "github.com/ethereum/go-ethereum/rpc"
 
 	"github.com/stratanode/strata/actors"
 	"github.com/stratanode/strata/layers"
@@ -19,6 +22,9 @@ const (
 	maxTrace   = 1000
 	maxRelated = 32
 )
+
+// replaceWithin bounds a replacement: a plugin may take 10 s to start.
+const replaceWithin = 20 * time.Second
 
 // api holds the methods: strata_say and so on. Its exported methods are the
 // whole API.
@@ -129,12 +135,36 @@ func (a *api) Status() Status {
 	for _, l := range s.node.Loads() {
 		loads[l.Name] = l
 	}
+	residents := map[string]Resident{}
+	if s.node.Residents != nil {
+		residents = s.node.Residents()
+	}
 	st.Layers = make([]Layer, 0, len(all))
 	for _, l := range all {
 		load := loads[l.Name]
-		st.Layers = append(st.Layers, Layer{l, load.Queue, load.Steps, load.Refused, load.Quarantined})
+		st.Peers += residents[l.Name].Peers
+		st.Layers = append(st.Layers, Layer{l, residents[l.Name], load.Queue, load.Steps, load.Refused, load.Quarantined})
 	}
 	return st
+}
+
+// ReplaceLayer exchanges the resident of a slot for the one that the text of a
+// layer configuration file describes; file is its name. A configuration can name
+// programs to run, so this is only for those who can open the socket in the
+// data folder. If the new one does not open, nothing has changed.
+func (a *api) ReplaceLayer(ctx context.Context, slot, file, text string) error {
+	if gethrpc.PeerInfoFromContext(ctx).Transport != "ipc" {
+		return fault(CodeRefused, "a layer can be replaced only over the socket in the data folder")
+	}
+	if a.server.node.Replace == nil {
+		return fault(CodeNoLayer, "this node has no layer that can be replaced")
+	}
+	ctx, cancel := context.WithTimeout(ctx, replaceWithin)
+	defer cancel()
+	if err := a.server.node.Replace(ctx, slot, file, []byte(text)); err != nil {
+		return fault(CodeRefused, "%s not replaced: %v", slot, err)
+	}
+	return nil
 }
 
 // Quarantine lists the inputs that broke a layer and are refused since.

@@ -192,6 +192,12 @@ func (c *Client) RemovePeer(ctx context.Context, node string) error {
 	return err
 }
 
+// ReplaceLayer exchanges the resident of a slot; see api.ReplaceLayer.
+func (c *Client) ReplaceLayer(ctx context.Context, slot, file string, text []byte) error {
+	_, err := invoke[any](ctx, c, "replaceLayer", slot, file, string(text))
+	return err
+}
+
 // Status describes the node.
 func (c *Client) Status(ctx context.Context) (Status, error) { return invoke[Status](ctx, c, "status") }
 

@@ -55,6 +55,13 @@ type Node struct {
 	Loads       func() []actors.Load
 	Quarantined func() []actors.Quarantined
 	Trace       func(id []byte) []actors.Step
+
+	// Residents describes who fills the slots, by slot.
+	Residents func() map[string]Resident
+
+	// Replace exchanges the resident of a slot; it may take a while. The text is
+	// that of a layer configuration file, and file its name.
+	Replace func(ctx context.Context, slot, file string, text []byte) error
 }
 
 // Server is the API edge. It is made by New, put on a stack by Stand, and then

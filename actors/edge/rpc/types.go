@@ -101,9 +101,17 @@ type Version struct {
 	Protocols []string `json:"protocols"`
 }
 
+// Resident says who fills a slot.
+type Resident struct {
+	Use   string         `json:"use"`             // as in the configuration file
+	Peers int            `json:"peers"`           // that it has beside those of the overlay
+	About map[string]any `json:"about,omitempty"` // what it says of itself
+}
+
 // Layer describes one resident of the stack.
 type Layer struct {
 	kernel.Status
+	Resident
 	Queue       int64  `json:"queue"`       // messages on their way to it
 	Steps       uint64 `json:"steps"`       // taken since the node started
 	Refused     uint64 `json:"refused"`     // inputs refused as bad

@@ -70,6 +70,10 @@ const (
 	hurryEvery  = time.Second
 	maxHurried  = 128
 
+	// movedAfter leaves an acknowledgement that is under way the time to come
+	// before its message is sent again because the transport was replaced.
+	movedAfter = 300 * time.Millisecond
+
 	maxDuePerWake = 4096 // timers served in one step
 )
 

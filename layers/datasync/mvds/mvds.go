@@ -155,6 +155,9 @@ func (n *Node) open(now time.Time) {
 // it has not answered.
 func (n *Node) ready(now time.Time, info secure.Info, out *output) {
 	changed := n.info != info
+	if changed && n.known {
+		n.moved(now)
+	}
 	n.info = info
 	// A layer that can carry nothing now is waited for, not failed upon.
 	if n.known = n.maxBody() > 0; !n.known {

@@ -1,6 +1,8 @@
 package mvds
 
 import (
+	"bytes"
+	"cmp"
 	"container/list"
 	"slices"
 	"time"
@@ -113,6 +115,24 @@ func (n *Node) hurry(now time.Time, p *peer) (more bool) {
 		n.arm(m, soon)
 	}
 	return false
+}
+
+// moved is called when the layers below carry messages by another way than
+// before: what was sent the old way lately may have been lost in the change, and
+// is not left to wait for its time. What is on a long pause stays there.
+func (n *Node) moved(now time.Time) {
+	var recent []*message
+	for _, m := range n.messages {
+		if !m.sentAt.IsZero() && !m.waiting && m.flying == nil && now.Sub(m.sentAt) < n.firstWait() {
+			recent = append(recent, m)
+		}
+	}
+	slices.SortFunc(recent, func(a, b *message) int {
+		return cmp.Or(a.sentAt.Compare(b.sentAt), bytes.Compare(a.id[:], b.id[:]))
+	})
+	for i, m := range recent[:min(len(recent), maxHurried)] {
+		n.arm(m, now.Add(movedAfter+time.Duration(i)*hurryWithin/maxHurried))
+	}
 }
 
 // queueAck lets an acknowledgement wait for company.

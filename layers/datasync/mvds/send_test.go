@@ -489,3 +489,25 @@ func TestIdleNodeIsStill(t *testing.T) {
 	want(t, "commits in a day", r.memory.Commits()-commits, 0)
 	want(t, "datagrams in a day", len(r.sends()), 0)
 }
+
+func TestWhatWasJustSentIsSentAgainWhenTheTransportIsReplaced(t *testing.T) {
+	r := newNode(t, alice)
+	r.publish(bob, "long ago")
+	r.payloads()
+	r.pass(4 * time.Minute) // on a long pause by now
+	r.payloads()
+	r.publish(bob, "just now")
+	r.payloads()
+	r.below(secure.Ready{Info: info}) // a restart of the same one
+	r.pass(time.Second)
+	want(t, "datagrams after a restart below", len(r.payloads()), 0)
+	other := info
+	other.Latency += time.Second
+	r.below(secure.Ready{Info: other})
+	want(t, "datagrams at once", len(r.payloads()), 0)
+	r.pass(time.Second)
+	p := r.payloads()
+	if len(p) != 1 || len(p[0].messages) != 1 || string(p[0].messages[0].body) != "just now" {
+		t.Errorf("sent %v, want the message that was just sent", p)
+	}
+}

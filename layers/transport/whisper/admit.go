@@ -180,7 +180,7 @@ func (n *Node) admit(now time.Time, p *peer, c candidate, received *[]transport.
 	}
 	n.counts[admitted]++
 	x.known.set(p.slot)
-	if n.topics[c.Topic] {
+	if n.reports(c.Topic) {
 		x.marks |= markReported
 		e := *c.Envelope
 		e.Data = slices.Clone(e.Data)
@@ -225,5 +225,6 @@ func (e *Envelope) report() transport.Envelope {
 	return transport.Envelope{
 		Hash: e.Hash, Topic: e.Topic, Data: e.Data,
 		Sent: time.Unix(int64(e.Sent()), 0).UTC(),
+		TTL:  time.Duration(e.TTL) * time.Second,
 	}
 }

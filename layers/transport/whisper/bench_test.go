@@ -166,3 +166,30 @@ func BenchmarkPooled(b *testing.B) {
 		runtime.KeepAlive(all)
 	}
 }
+
+// BenchmarkPublish is the time from a Publish to its Accepted: what the proof of
+// work of an envelope takes of the node.
+func BenchmarkPublish(b *testing.B) {
+	for _, size := range []int{1 << 10, 10 << 10, 100 << 10} {
+		for _, ttl := range []time.Duration{15 * time.Second, 10 * time.Minute} {
+			b.Run(fmt.Sprintf("%dKiB/%v", size>>10, ttl), func(b *testing.B) {
+				cfg := DefaultConfig()
+				cfg.PoolBytes = 1 << 40
+				n := New(cfg)
+				n.Wake(t0)
+				data := make([]byte, size)
+				steps := 0
+				for i := range b.N {
+					binary.BigEndian.PutUint64(data, uint64(i))
+					// A pool with nothing in it, as the one before it would fill the memory.
+					n.pool, n.refs = newPool(cfg.PoolBytes), map[layers.Ref]*publication{}
+					out := above(b, n, t0, transport.Publish{TTL: ttl, Data: data})
+					for steps++; len(ups[transport.Accepted](out)) == 0; steps++ {
+						out = n.Wake(t0)
+					}
+				}
+				b.ReportMetric(float64(steps)/float64(b.N), "steps/op")
+			})
+		}
+	}
+}

@@ -179,3 +179,39 @@ func TestInterestShrinksOnUnsubscribe(t *testing.T) {
 		t.Errorf("interest %x, want %x", n.gate.interest, want)
 	}
 }
+
+func TestAllIsAFullBloomFilterForAsLongAsItLasts(t *testing.T) {
+	n := opened(t, func(c *Config) { c.Interest = Subscribed })
+	connect(t, n, t0, alice, confirming())
+	var b Bloom
+	b.Add(chat)
+	above(t, n, t0, transport.Subscribe{Topics: []transport.Topic{chat}})
+	below(t, n, t0, overlay.Written{Peer: alice})
+
+	out := above(t, n, t0, transport.Subscribe{All: true, Topics: []transport.Topic{chat}})
+	if got := sends(out)[alice][codeBloomFilter]; !bytes.Equal(got, encodeBloom(FullBloom()).Payload) {
+		t.Errorf("on All: bloom filter %x, want a full one", got)
+	}
+	greet, ok := out.Down[0].(overlay.Greet)
+	if !ok || !bytes.Equal(greet.Packet.Payload, Status{PoW: 0.001, Bloom: FullBloom(), Confirmations: true}.encode().Payload) {
+		t.Errorf("on All: greeting %+v, want one with a full filter", out.Down[0])
+	}
+	below(t, n, t0, overlay.Written{Peer: alice})
+	if got := ups[transport.Received](below(t, n, t0, arrival(t, alice, sealed(t0, 15, other, "x")))); len(got) != 1 {
+		t.Errorf("reported %v, want the envelope of another topic", got)
+	}
+	below(t, n, t0, overlay.Written{Peer: alice})
+
+	out = above(t, n, t0, transport.Subscribe{Topics: []transport.Topic{chat}})
+	if got := sends(out)[alice][codeBloomFilter]; !bytes.Equal(got, encodeBloom(b).Payload) {
+		t.Errorf("after All: bloom filter %x, want that of the topic", got)
+	}
+}
+
+func TestRelayThatReportsAllTellsItsPeersNothingNew(t *testing.T) {
+	n := opened(t, nil)
+	connect(t, n, t0, alice)
+	if out := above(t, n, t0, transport.Subscribe{All: true}); len(out.Down) != 0 {
+		t.Errorf("sent %v, want nothing: the filter was full before", out.Down)
+	}
+}

@@ -39,6 +39,7 @@ type Node struct {
 	pool       pool
 	subscribed bool // the layer above has said its topics at least once
 	topics     map[transport.Topic]bool
+	all        bool // the layer above wants every topic
 
 	peers   map[overlay.PeerID]*peer
 	slots   []*peer // peers by their slots, with gaps
@@ -85,7 +86,7 @@ func (n *Node) FromAbove(now time.Time, c transport.Command) (out output, err er
 	case transport.Attach:
 		n.attach(&out)
 	case transport.Subscribe:
-		n.subscribe(now, c.Topics, &out)
+		n.subscribe(now, c, &out)
 	case transport.Publish:
 		n.publish(now, c, &out)
 	default:
@@ -167,6 +168,7 @@ func (n *Node) ready() transport.Ready {
 // it; until then nothing is.
 func (n *Node) attach(out *output) {
 	clear(n.topics)
+	n.all = false
 	for _, x := range n.pool.log {
 		x.marks &^= markReported
 	}
@@ -178,18 +180,21 @@ func (n *Node) attach(out *output) {
 
 // subscribe replaces the topics, reports what is pooled of new ones, and tells
 // the peers of a client what it wants now.
-func (n *Node) subscribe(now time.Time, list []transport.Topic, out *output) {
+func (n *Node) subscribe(now time.Time, c transport.Subscribe, out *output) {
 	var (
-		topics   = make(map[transport.Topic]bool, len(list))
-		added    = false
+		topics   = make(map[transport.Topic]bool, len(c.Topics))
+		added    = c.All && !n.all
 		interest Bloom
 	)
-	for _, t := range list {
+	for _, t := range c.Topics {
 		topics[t] = true
-		added = added || !n.topics[t]
+		added = added || !n.reports(t)
 		interest.Add(t)
 	}
-	n.topics = topics
+	if c.All {
+		interest = FullBloom()
+	}
+	n.topics, n.all = topics, c.All
 	if added {
 		n.reportPooled(out)
 	}
@@ -198,6 +203,9 @@ func (n *Node) subscribe(now time.Time, list []transport.Topic, out *output) {
 	}
 	n.subscribed = true
 }
+
+// reports says whether envelopes of topic t are reported to the layer above.
+func (n *Node) reports(t transport.Topic) bool { return n.all || n.topics[t] }
 
 func (n *Node) reportPooled(out *output) {
 	var found []transport.Envelope
@@ -208,7 +216,7 @@ func (n *Node) reportPooled(out *output) {
 		}
 	}
 	for _, x := range n.pool.log {
-		if x.dead() || x.marks != 0 || !n.topics[x.topic] {
+		if x.dead() || x.marks != 0 || !n.reports(x.topic) {
 			continue
 		}
 		x.marks |= markReported

@@ -250,7 +250,7 @@ func TestReceivedReportsSubscribedTopicsOnceInOneBundle(t *testing.T) {
 		t.Fatalf("received %v, want one bundle of two", got)
 	}
 	e := got[0].Envelopes[0]
-	if e.Hash != hashOf(a) || e.Topic != chat || string(e.Data) != "a" || !e.Sent.Equal(t0) {
+	if e.Hash != hashOf(a) || e.Topic != chat || string(e.Data) != "a" || !e.Sent.Equal(t0) || e.TTL != 15*time.Second {
 		t.Errorf("envelope %+v", e)
 	}
 	if got := ups[transport.Received](below(t, n, t0, arrival(t, bob, a, b, c))); got != nil {
@@ -263,6 +263,41 @@ func TestReceivedReportsSubscribedTopicsOnceInOneBundle(t *testing.T) {
 	above(t, n, t0, transport.Subscribe{})
 	if got := ups[transport.Received](above(t, n, t0, transport.Subscribe{Topics: []transport.Topic{chat, other}})); got != nil {
 		t.Errorf("reported again after a new subscription: %v", got)
+	}
+}
+
+func TestAllReportsEveryTopicAndWhatIsPooledOfThem(t *testing.T) {
+	n := opened(t, nil)
+	connect(t, n, t0, alice)
+	above(t, n, t0, transport.Subscribe{Topics: []transport.Topic{chat}})
+	a, b, c := sealed(t0, 15, chat, "a"), sealed(t0, 30, other, "b"), sealed(t0, 15, transport.Topic{9}, "c")
+	below(t, n, t0, arrival(t, alice, a, b))
+
+	got := ups[transport.Received](above(t, n, t0, transport.Subscribe{All: true}))
+	if len(got) != 1 || len(got[0].Envelopes) != 1 {
+		t.Fatalf("on All: reported %v, want the pooled envelope of the other topic alone", got)
+	}
+	if e := got[0].Envelopes[0]; e.Hash != hashOf(b) || !e.Sent.Equal(t0) || e.TTL != 30*time.Second {
+		t.Errorf("pooled envelope %+v", e)
+	}
+	got = ups[transport.Received](below(t, n, t0, arrival(t, alice, c)))
+	if len(got) != 1 || got[0].Envelopes[0].Hash != hashOf(c) {
+		t.Errorf("of a topic nobody named: reported %v, want the envelope", got)
+	}
+	for _, s := range []transport.Subscribe{{All: true}, {All: true, Topics: []transport.Topic{chat}}, {Topics: []transport.Topic{chat, other}}} {
+		if got := ups[transport.Received](above(t, n, t0, s)); got != nil {
+			t.Errorf("%+v: reported again: %v", s, got)
+		}
+	}
+	if got := ups[transport.Received](below(t, n, t0, arrival(t, alice, sealed(t0, 15, transport.Topic{9}, "d")))); got != nil {
+		t.Errorf("after All was taken back: reported %v", got)
+	}
+
+	below(t, n, t0, arrival(t, alice, sealed(t0, 15, transport.Topic{9}, "e")))
+	above(t, n, t0, transport.Subscribe{All: true})
+	above(t, n, t0, transport.Attach{})
+	if got := ups[transport.Received](below(t, n, t0, arrival(t, alice, sealed(t0, 15, chat, "f")))); got != nil {
+		t.Errorf("All has outlived the layer that asked for it: %v", got)
 	}
 }
 
