@@ -99,7 +99,7 @@ layers:
 	}
 	k := kernel.New(benchLog)
 	s := actors.NewStack(k, nopStore(b), nil, benchLog)
-	if err := fill(s, cfg, keys{node: key}, benchLog); err != nil {
+	if err := fill(s, cfg, keys{node: key}, newResidents(cfg), benchLog); err != nil {
 		b.Fatal(err)
 	}
 	c := &carrier{events: make(chan transport.Event, 16), enode: make(chan string, 16)}

@@ -23,6 +23,9 @@ type node struct {
 	kernel *kernel.Kernel
 	stack  *actors.Stack
 	server *rpc.Server
+
+	residents *residents
+	log       *slog.Logger
 }
 
 // bootOptions say what is different this time.
@@ -79,7 +82,8 @@ func (n *node) assemble(records actors.Store, log *slog.Logger) error {
 	k := kernel.New(log)
 	tracer := actors.NewTracer(trace.Steps)
 	s := actors.NewStack(k, records, tracer, log)
-	if err := errors.Join(err, apiErr, fill(s, n.config, n.keys, log)); err != nil {
+	n.log, n.residents = log, newResidents(n.config)
+	if err := errors.Join(err, apiErr, fill(s, n.config, n.keys, n.residents, log)); err != nil {
 		return misused(err)
 	}
 	n.kernel, n.stack = k, s
@@ -89,6 +93,8 @@ func (n *node) assemble(records actors.Store, log *slog.Logger) error {
 		Loads:       s.Loads,
 		Quarantined: s.Quarantined,
 		Trace:       tracer.Find,
+		Residents:   n.residents.describe,
+		Replace:     n.replace,
 	})
 	n.server.Stand(s, payloadSlot, overlaySlot)
 	return nil

@@ -17,6 +17,8 @@ var withoutJSON = map[string]string{
 	"strata config":       "prints its help",
 	"strata config check": "says ok, or exits with 2",
 	"strata config print": "prints YAML",
+	"strata plugin":       "prints its help",
+	"strata plugin serve": "speaks the protocol of plugins",
 }
 
 func TestEveryCommandHasHelp(t *testing.T) {

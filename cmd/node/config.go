@@ -8,7 +8,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/stratanode/strata/actors/edge/bridge"
 	"github.com/stratanode/strata/actors/edge/devp2p"
+	"github.com/stratanode/strata/actors/edge/plugin"
 	"github.com/stratanode/strata/actors/edge/rpc"
 	"github.com/stratanode/strata/kernel"
 	"github.com/stratanode/strata/layers/datasync/mvds"
@@ -139,6 +141,13 @@ func printConfig(w io.Writer, cfg kernel.Config, write func(io.Writer, string, a
 var settings = map[string]func(kernel.Section) (any, error){
 	"overlay devp2p":    decodeAs(devp2p.DefaultConfig()),
 	"transport whisper": decodeAs(whisper.DefaultConfig()),
+	"transport plugin":  decodeAs(plugin.DefaultConfig()),
+	"transport libp2p":  decodeAs(plugin.DefaultConfig()),
+	"transport udp":     decodeAs(plugin.DefaultConfig()),
+	"far plugin":        decodeAs(plugin.DefaultConfig()),
+	"far libp2p":        decodeAs(plugin.DefaultConfig()),
+	"far udp":           decodeAs(plugin.DefaultConfig()),
+	"bridge relay":      decodeAs(bridge.DefaultConfig()),
 	"envelope whisper":  decodeAs(sealing.DefaultConfig()),
 	"secure ratchet":    decodeAs(ratchet.DefaultConfig()),
 	"datasync mvds":     decodeAs(mvds.DefaultConfig()),

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,7 +23,7 @@ const (
 )
 
 func newDemoCommand() *cobra.Command {
-	d := demo{messages: demoMessages}
+	d := demo{messages: demoMessages, transport: "whisper"}
 	var keep bool
 	cmd := &cobra.Command{
 		Use:   "demo",
@@ -32,14 +33,23 @@ the loopback interface, each with a configuration file and a data folder in a
 temporary place. They write to each other and in a public chat. Half way bob is
 killed (SIGKILL) and started again, and what was sent to it meanwhile arrives.
 
+With --transport the envelopes travel by a transport plugin instead of Whisper,
+in a process of its own beside each node. With --swap nobody is killed; instead
+Whisper is replaced by libp2p and back on all three nodes while they talk.
+
 It ends by itself within a minute, and successfully only if no message was lost
 or doubled and no process was left running.`,
 		Example: `  strata demo
+  strata demo --transport libp2p
+  strata demo --swap
   strata demo --messages 400 --json`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if d.messages < minDemoMessages || d.messages > maxDemoMessages {
 				return misused(fmt.Errorf("--messages: %d is not from %d to %d", d.messages, minDemoMessages, maxDemoMessages))
+			}
+			if err := d.checkFlags(cmd.Flags().Changed("messages")); err != nil {
+				return misused(err)
 			}
 			dir, err := os.MkdirTemp("", "strata-demo-")
 			if err != nil {
@@ -56,6 +66,8 @@ or doubled and no process was left running.`,
 		},
 	}
 	cmd.Flags().IntVar(&d.messages, "messages", d.messages, "how many messages are sent")
+	cmd.Flags().StringVar(&d.transport, "transport", d.transport, "whisper, or a transport plugin: "+strings.Join(demoTransports, ", "))
+	cmd.Flags().BoolVar(&d.swap, "swap", false, "replace Whisper by libp2p and back while they talk")
 	cmd.Flags().BoolVar(&d.json, "json", false, "print one JSON object a line, the last one the summary")
 	cmd.Flags().BoolVar(&keep, "keep", false, "keep the configuration files, data folders and logs")
 	return cmd
@@ -68,13 +80,16 @@ func isTerminal(w io.Writer) bool {
 
 // demo is one run of the command.
 type demo struct {
-	messages int
-	json     bool
-	dir      string
-	show     *demoDisplay
+	messages  int
+	transport string
+	swap      bool
+	json      bool
+	dir       string
+	show      *demoDisplay
 
 	relay, alice, bob *demoNode
 	ledger            *demoLedger
+	swapped           time.Time // when the first replacement began
 }
 
 // run plays the demo and reports it. Whatever happens, all processes are gone
@@ -92,6 +107,9 @@ func (d *demo) run(ctx context.Context) error {
 	left := d.stop()
 	s := d.ledger.summary(time.Since(begin))
 	s.LeftRunning = left
+	if d.swap {
+		s.Gap = float64(d.ledger.longestGap(d.swapped).Milliseconds())
+	}
 	d.show.report(d.ledger.rows(), life, s)
 	switch {
 	case playErr != nil:
@@ -102,6 +120,8 @@ func (d *demo) run(ctx context.Context) error {
 		}
 		return fmt.Errorf("demo: %d lost, %d doubled, %d unconfirmed, %d processes left running",
 			s.Lost, s.Duplicates, s.Unconfirmed, left)
+	case s.Gap > float64(demoMaxGap.Milliseconds()):
+		return fmt.Errorf("demo: nothing arrived for %.0f ms during a replacement, which is more than %v", s.Gap, demoMaxGap)
 	}
 	return nil
 }
@@ -110,6 +130,9 @@ func (d *demo) run(ctx context.Context) error {
 func (d *demo) play(ctx context.Context) error {
 	if err := d.start(ctx); err != nil {
 		return err
+	}
+	if d.swap {
+		return d.playSwap(ctx)
 	}
 	half := d.messages / 2
 	away := max(d.messages/8, 4) // sent while bob is dead
@@ -145,14 +168,21 @@ func (d *demo) start(ctx context.Context) error {
 	d.relay = newDemoNode(d.dir, "relay")
 	d.alice = newDemoNode(d.dir, "alice")
 	d.bob = newDemoNode(d.dir, "bob")
-	if err := d.relay.configure(""); err != nil {
+	if err := d.choosePorts(); err != nil {
+		return err
+	}
+	if err := d.relay.configure(demoRelay, d.relayTransport()); err != nil {
 		return err
 	}
 	if err := d.relay.start(ctx); err != nil {
 		return err
 	}
 	for _, n := range []*demoNode{d.alice, d.bob} {
-		if err := n.configure(d.relay.self.Enode); err != nil {
+		transport, err := d.clientTransport(ctx, n)
+		if err != nil {
+			return err
+		}
+		if err := n.configure(demoClient, transport); err != nil {
 			return err
 		}
 		if err := n.start(ctx); err != nil {

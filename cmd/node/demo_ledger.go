@@ -185,6 +185,38 @@ func (e *demoEntry) latency() time.Duration {
 	return max(first.Sub(e.at), 0)
 }
 
+// longestGap returns the longest time from since on in which nothing arrived
+// although something was under way.
+func (l *demoLedger) longestGap(since time.Time) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	type span struct{ from, to time.Time }
+	var spans []span
+	for _, e := range l.entries {
+		if len(e.copies) > 0 {
+			spans = append(spans, span{e.at, e.at.Add(e.latency())})
+		}
+	}
+	slices.SortFunc(spans, func(a, b span) int { return a.to.Compare(b.to) })
+	longest, last := time.Duration(0), since
+	for i, s := range spans {
+		// What was under way before this one arrived: itself and all later ones.
+		begin := s.from
+		for _, later := range spans[i+1:] {
+			if later.from.Before(begin) {
+				begin = later.from
+			}
+		}
+		if begin.Before(last) {
+			begin = last
+		}
+		if s.to.After(last) {
+			longest, last = max(longest, s.to.Sub(begin)), s.to
+		}
+	}
+	return longest
+}
+
 // percentile returns the p-th percentile of sorted latencies in milliseconds.
 func percentile(sorted []time.Duration, p int) float64 {
 	if len(sorted) == 0 {
@@ -206,6 +238,7 @@ type demoSummary struct {
 	Unconfirmed int     `json:"unconfirmed"` // delivered, but the sender was not told
 	LeftRunning int     `json:"left_running"`
 	Seconds     float64 `json:"seconds"`
+	Gap         float64 `json:"longest_gap_ms,omitempty"` // between two arrivals, from the first replacement on
 }
 
 func (l *demoLedger) summary(took time.Duration) demoSummary {

@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -25,6 +27,7 @@ type demoNode struct {
 	dir, name string
 	self      introduction
 	client    *rpc.Client
+	address   string // for a transport that does not tell its own
 
 	cmd    *exec.Cmd
 	exited chan error
@@ -34,33 +37,24 @@ func newDemoNode(dir, name string) *demoNode { return &demoNode{dir: dir, name: 
 
 func (n *demoNode) path(suffix string) string { return filepath.Join(n.dir, n.name+suffix) }
 
-// configure writes the configuration file of the node: that of a relay, or of a
-// client of the relay with the given enode.
-func (n *demoNode) configure(relay string) error {
-	if relay == "" {
-		return os.WriteFile(n.path(".yaml"), []byte(fmt.Sprintf(demoRelay, n.name)), 0o600)
-	}
-	text := fmt.Sprintf(demoClient, n.name, n.name, store.MinScryptN, relay)
+// configure writes the configuration file of the node: upper is what it has over
+// its transport, and transport the layers that carry for it.
+func (n *demoNode) configure(upper, transport string) error {
 	if err := os.WriteFile(n.path(".pass"), []byte(rand.Text()+"\n"), 0o600); err != nil {
 		return err
 	}
+	text := strings.NewReplacer("NAME", n.name, "SCRYPT", strconv.Itoa(store.MinScryptN)).Replace(upper) + transport
 	return os.WriteFile(n.path(".yaml"), []byte(text), 0o600)
 }
 
-const demoRelay = `data_dir: %s
+const demoRelay = `data_dir: NAME
 store: {key: file}
 layers:
-  overlay: {use: devp2p, settings: {listen: "127.0.0.1:0"}}
-  transport: {use: whisper, settings: {interest: everything}}
 `
 
-const demoClient = `data_dir: %s
-store: {key: passphrase, passphrase_file: %s.pass, scrypt_n: %d}
+const demoClient = `data_dir: NAME
+store: {key: passphrase, passphrase_file: NAME.pass, scrypt_n: SCRYPT}
 layers:
-  overlay:
-    use: devp2p
-    settings: {inbound: false, static_nodes: ["%s"]}
-  transport: {use: whisper, settings: {interest: subscribed}}
   envelope: {use: whisper}
   secure: {use: ratchet}
   datasync: {use: mvds}

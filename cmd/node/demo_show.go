@@ -88,6 +88,9 @@ func (s *demoDisplay) report(rows []demoRow, life []demoStep, sum demoSummary) {
 	s.life(life)
 	fmt.Fprintf(s.w, "\n%d sent, %d delivered, %d lost, %d doubled, p50 %.1f ms, p99 %.1f ms, in %.1f s; %d processes left running\n",
 		sum.Sent, sum.Delivered, sum.Lost, sum.Duplicates, sum.P50, sum.P99, sum.Seconds, sum.LeftRunning)
+	if sum.Gap > 0 {
+		fmt.Fprintf(s.w, "longest gap while the transport was replaced: %.0f ms\n", sum.Gap)
+	}
 }
 
 func (s *demoDisplay) table(rows []demoRow) {

@@ -16,6 +16,9 @@ const (
 	traceSection = "trace"
 )
 
+// topSections lists them.
+var topSections = []string{apiSection, traceSection}
+
 // fileFlags are the flags that say which configuration a command is about.
 type fileFlags struct {
 	files   []string
@@ -43,7 +46,7 @@ func (c traceConfig) Validate() error {
 // load reads the configuration that the flags name. A configuration that names
 // no layer is that of a client.
 func (f *fileFlags) load() (kernel.Config, error) {
-	cfg, err := kernel.Load(f.files, []string{apiSection, traceSection})
+	cfg, err := kernel.Load(f.files, topSections)
 	if err != nil {
 		return cfg, misused(err)
 	}
@@ -54,15 +57,18 @@ func (f *fileFlags) load() (kernel.Config, error) {
 	}
 	if len(cfg.Layers) == 0 {
 		cfg.Layers = map[string]kernel.Section{}
-		for i, name := range slotNames {
-			cfg.Layers[name] = kernel.Section{Use: defaultUse[i]}
+		for name, use := range defaultUse {
+			cfg.Layers[name] = kernel.Section{Use: use}
 		}
 	}
 	return cfg, nil
 }
 
-// defaultUse is what stands in slotNames where the file names no layers.
-var defaultUse = []string{"devp2p", "whisper", "whisper", "ratchet", "mvds", "status"}
+// defaultUse is what stands in the slots where the file names no layers.
+var defaultUse = map[string]string{
+	"overlay": "devp2p", "transport": "whisper", "envelope": "whisper",
+	"secure": "ratchet", "datasync": "mvds", "payload": "status",
+}
 
 // apiConfig returns the section of the API.
 func apiConfig(cfg kernel.Config) (rpc.Config, error) {

@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/stratanode/strata/plugins/host"
 )
 
 // Exit codes of the binary.
@@ -21,6 +23,10 @@ const (
 )
 
 func main() {
+	host.Shim() // of no return in a process that is to become a plugin
+	if serveBuiltin(os.Args[1:]) {
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := execute(ctx, newRootCommand())
 	stop()
@@ -89,6 +95,7 @@ file. See "strata demo" for a look at it, and "strata run" to run a node.`,
 	root.AddCommand(
 		newRunCommand(&f),
 		newDemoCommand(),
+		newPluginCommand(&f),
 		newKeyCommand(&f),
 		newConfigCommand(&f),
 		newSendCommand(f.ipcPath),

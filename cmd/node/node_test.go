@@ -22,6 +22,7 @@ import (
 	"github.com/stratanode/strata/kernel/store"
 	"github.com/stratanode/strata/layers"
 	"github.com/stratanode/strata/layers/payload"
+	"github.com/stratanode/strata/plugins/host"
 )
 
 // actEnv makes a process of the test binary act as something else.
@@ -37,6 +38,7 @@ const (
 // within a second: one of the store that go-ethereum keeps node records in, after
 // that was closed, and one of the dead letters of protoactor.
 func TestMain(m *testing.M) {
+	host.Shim()
 	switch os.Getenv(actEnv) {
 	case actAsStrata:
 		main()

@@ -23,7 +23,6 @@ import (
 	"github.com/stratanode/strata/layers/secure"
 	"github.com/stratanode/strata/layers/secure/ratchet"
 	"github.com/stratanode/strata/layers/transport"
-	"github.com/stratanode/strata/layers/transport/whisper"
 )
 
 // The slots of a node, bottom to top. Their types say what passes between them,
@@ -46,10 +45,12 @@ type keys struct {
 
 // fill puts the layers that the configuration names into s, from the bottom to
 // the top, and reports every fault of every section. Nothing is started.
-func fill(s *actors.Stack, cfg kernel.Config, k keys, log *slog.Logger) error {
+func fill(s *actors.Stack, cfg kernel.Config, k keys, r *residents, log *slog.Logger) error {
 	errs := []error{
 		standOverlay(s, cfg, k, log),
-		standTransport(s, cfg),
+		standTransport(s, cfg, r, log),
+		standFar(s, cfg, r, log),
+		standBridge(s, cfg, r, log),
 		standEnvelope(s, cfg, k),
 		standSecure(s, cfg, k),
 		standDataSync(s, cfg, k),
@@ -63,8 +64,9 @@ func fill(s *actors.Stack, cfg kernel.Config, k keys, log *slog.Logger) error {
 	return errors.Join(errs...)
 }
 
-// slotNames lists the slots, bottom to top.
-var slotNames = []string{"overlay", "transport", "envelope", "secure", "datasync", "payload"}
+// slotNames lists the slots, bottom to top. Far and bridge are those of a node
+// that carries envelopes between two transports.
+var slotNames = []string{"overlay", "transport", "far", "bridge", "envelope", "secure", "datasync", "payload"}
 
 // resident returns the section of a slot, or false if nobody is to stand there.
 // It is an error if nobody is to stand below.
@@ -114,31 +116,6 @@ func standOverlay(s *actors.Stack, cfg kernel.Config, k keys, log *slog.Logger) 
 		})
 	default:
 		return unknown(sec, "devp2p")
-	}
-	return nil
-}
-
-// codecOf returns the half of the transport that works in the read goroutines
-// of the overlay's peers.
-func codecOf(cfg kernel.Config) (overlay.Codec, error) {
-	c, err := kernel.Decode(cfg.Layers["transport"], whisper.DefaultConfig())
-	return whisper.NewCodec(c), err
-}
-
-func standTransport(s *actors.Stack, cfg kernel.Config) error {
-	sec, ok, err := resident(cfg, "transport", overlaySlot)
-	if !ok {
-		return err
-	}
-	switch sec.Use {
-	case "whisper":
-		c, err := kernel.Decode(sec, whisper.DefaultConfig())
-		if err != nil {
-			return err
-		}
-		stand(s, transportSlot, overlaySlot, func(layers.Saved) *whisper.Node { return whisper.New(c) })
-	default:
-		return unknown(sec, "whisper")
 	}
 	return nil
 }

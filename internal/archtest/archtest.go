@@ -150,15 +150,25 @@ func (f *file) mayImport(own string) bool {
 	case under(f.dir, "plugins/transport"):
 		return under(own, "plugins/transport")
 	case under(f.dir, "plugins"):
-		return under(own, "plugins")
+		return under(own, "plugins/transport") || under(own, pluginOf(f.dir)) || f.test && under(own, "plugins")
+	case under(f.dir, "actors/edge/plugin"):
+		return under(own, "actors") || under(own, "kernel") || under(own, "layers") ||
+			under(own, "plugins/transport") || under(own, "plugins/host") || f.test && under(own, "plugins")
 	case under(f.dir, "actors/edge"):
-		return under(own, "actors") || under(own, "kernel") || under(own, "layers") || under(own, "plugins/transport")
+		return under(own, "actors") || under(own, "kernel") || under(own, "layers") || f.test && under(own, "plugins")
 	case under(f.dir, "actors"):
 		return under(own, "actors") && !under(own, "actors/edge") || under(own, "kernel") || under(own, "layers")
 	case under(f.dir, "cmd/node"):
 		return true
 	}
 	return f.test || under(own, f.dir)
+}
+
+// pluginOf returns the folder of the plugin that a folder belongs to. One plugin
+// knows nothing of another.
+func pluginOf(dir string) string {
+	parts := strings.SplitN(dir, "/", 3)
+	return strings.Join(parts[:min(len(parts), 2)], "/")
 }
 
 // mayImportLayer: a protocol knows its own slot and the one below, a slot the

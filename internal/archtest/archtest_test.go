@@ -1,6 +1,7 @@
 package archtest
 
 import (
+	"io/fs"
 	"os"
 	"strings"
 	"testing"
@@ -50,6 +51,16 @@ func TestEveryRuleCanFail(t *testing.T) {
 		{"layer from kernel", "kernel/x.go", own("kernel", "layers"), "may not import layers"},
 		{"edge from actors", "actors/x.go", own("actors", "actors/edge/rpc"), "may not import"},
 		{"node from plugin contract", "plugins/transport/x.go", own("transport", "layers"), "may not import"},
+		{"plugin from the contract", "plugins/transport/x.go", own("transport", "plugins/host"), "may not import"},
+		{"plugin from a plugin", "plugins/udp/x.go", own("udp", "plugins/libp2p"), "may not import"},
+		{"node from a plugin", "plugins/udp/x.go", own("udp", "layers/transport"), "may not import"},
+		{"contract from a plugin", "plugins/udp/cmd/x/x.go", own("main", "plugins/udp"), ""},
+		{"plugin host from its edge", "actors/edge/plugin/x.go", own("plugin", "plugins/host"), ""},
+		{"plugin host from another edge", "actors/edge/rpc/x.go", own("rpc", "plugins/host"), "may not import"},
+		{"transport from the edge", "actors/edge/plugin/x.go", own("plugin", "plugins/libp2p"), "may not import"},
+		{"transport from actors", "actors/x.go", own("actors", "plugins/libp2p"), "may not import"},
+		{"transport from the kernel", "kernel/x.go", own("kernel", "plugins/udp"), "may not import"},
+		{"transport from a layer", "layers/transport/x/x.go", own("x", "plugins/udp"), "may not import"},
 		{"protoactor in a layer", "layers/secure/x/x.go", "package x\nimport _ \"github.com/asynkron/protoactor-go/actor\"", "only in"},
 		{"protoactor in an actor", "actors/x.go", "package x\nimport _ \"github.com/asynkron/protoactor-go/actor\"", ""},
 		{"p2p in a layer", "layers/overlay/x.go", "package x\nimport _ \"github.com/ethereum/go-ethereum/p2p\"", "only in"},
@@ -74,4 +85,31 @@ func TestEveryRuleCanFail(t *testing.T) {
 
 func own(pkg, path string) string {
 	return "package " + pkg + "\nimport _ \"" + module + "/" + path + "\""
+}
+
+// Adding a transport is a folder below plugins and a line in one file: nothing
+// else of the node knows them.
+func TestOnlyTheCompositionRootKnowsTransports(t *testing.T) {
+	knows := map[string]bool{}
+	root := os.DirFS("../..")
+	err := fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") ||
+			strings.HasPrefix(name, "plugins/") || strings.Contains(name, "testdata/") {
+			return err
+		}
+		src, err := fs.ReadFile(root, name)
+		for _, line := range strings.Split(string(src), "\n") {
+			_, path, found := strings.Cut(line, module+"/plugins/")
+			if found && !strings.HasPrefix(path, "transport") && !strings.HasPrefix(path, "host") {
+				knows[name] = true
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(knows) != 1 || !knows["cmd/node/transports.go"] {
+		t.Errorf("transports are known to %v, want cmd/node/transports.go alone", knows)
+	}
 }

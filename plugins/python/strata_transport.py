@@ -19,6 +19,7 @@ os.dup2(2, 1)
 import base64
 import collections
 import datetime
+import ipaddress
 import json
 import logging
 import signal
@@ -55,6 +56,28 @@ class Error(Exception):
         self.wire = pb.Error(code=code, field=field, reason=reason[:256])
 
 
+def settings(config, **defaults):
+    """The values of the settings in the order of their defaults, which also say
+    the types. A key without a default is an error."""
+    for key, value in config.items():
+        if key not in defaults:
+            raise Error(INVALID, f"is no known setting; known are {', '.join(defaults)}", key)
+        if type(value) is not type(defaults[key]):
+            raise Error(INVALID, f"is {type(value).__name__}, expected {type(defaults[key]).__name__}", key)
+    return [config.get(key, default) for key, default in defaults.items()]
+
+
+def address(text, field):
+    """An address as "192.0.2.1:5" or "[2001:db8::1]:5" in the form of sockets."""
+    try:
+        host, _, port = text.rpartition(":")
+        if not 0 <= int(port) < 1 << 16:
+            raise ValueError
+        return str(ipaddress.ip_address(host.strip("[]"))), int(port)
+    except (ValueError, AttributeError):
+        raise Error(INVALID, f"{text!r:.60} is no IP address with a port", field) from None
+
+
 class Transport:
     """What you write. Open comes first and once, close last; publish and
     subscribe come between them, each from a thread of its own. An exception that
@@ -84,6 +107,7 @@ class Host:
 
     def __init__(self, version):
         self.version, self.dropped = version, 0
+        self.done = threading.Event()  # the process is to end
         self._changed = threading.Condition()
         self._frames = collections.deque()  # bounded by the credits we gave
         self._queue, self._bytes, self._credit = collections.deque(), 0, 0
@@ -118,12 +142,17 @@ class Host:
             self._credit += envelopes
             self._changed.notify()
 
-    def _next(self, done):
+    def _end(self):
+        self.done.set()
+        with self._changed:
+            self._changed.notify_all()
+
+    def _next(self):
         """The next frame to write, or None at the end."""
         with self._changed:
-            while not (self._frames or self._queue and self._credit or done.is_set()):
-                self._changed.wait(1)
-            if done.is_set():
+            while not (self._frames or self._queue and self._credit or self.done.is_set()):
+                self._changed.wait()
+            if self.done.is_set():
                 return None
             if self._frames:
                 return self._frames.popleft()
@@ -145,9 +174,9 @@ def _error(err):
 
 
 class _Service(rpc.TransportServicer):
-    def __init__(self, transport, done):
-        self.transport, self.host, self.done = transport, transport.host, done
-        self.closing = threading.Lock()
+    def __init__(self, transport):
+        self.transport, self.host = transport, transport.host
+        self.closing, self.closed = threading.Lock(), False
 
     def Open(self, request, context):
         try:
@@ -161,7 +190,8 @@ class _Service(rpc.TransportServicer):
             info.can_query, info.can_peers, info.can_stats = (
                 hasattr(self.transport, name) for name in ("query", "peers", "stats"))
         else:
-            info.receipts, info.privacy[:] = False, []
+            for field in ("receipts", "privacy", "addresses"):
+                info.ClearField(field)
         return pb.OpenReply(info=info)
 
     def Subscribe(self, request, context):
@@ -170,10 +200,10 @@ class _Service(rpc.TransportServicer):
         return self._call(pb.SubscribeReply, lambda: self.transport.subscribe(topics, request.all))
 
     def Pipe(self, frames, context):
-        context.add_callback(self.done.set)
+        context.add_callback(self.host._end)
         self.host._send(pb.PluginFrame(credit={"envelopes": WINDOW}))
         threading.Thread(target=self._read, args=(frames,), daemon=True).start()
-        while frame := self.host._next(self.done):
+        while frame := self.host._next():
             yield frame
 
     def _read(self, frames):
@@ -188,10 +218,12 @@ class _Service(rpc.TransportServicer):
         except grpc.RpcError:
             pass  # the node is gone, or has ended the pipe
         finally:
-            self.done.set()
+            self.host._end()
 
     def _publish(self, envelope):
         try:
+            if self.closed:
+                raise Error(CLOSED)
             self.transport.publish(envelope)
             return pb.Result(id=envelope.id)
         except Exception as err:
@@ -207,13 +239,14 @@ class _Service(rpc.TransportServicer):
         return self._call(pb.StatsReply, lambda: pb.StatsReply(stats=self.transport.stats()))
 
     def Close(self, request, context):
-        threading.Timer(1, self.done.set).start()  # unless the node ends the pipe before
+        threading.Timer(1, self.host._end).start()  # unless the node ends the pipe before
         return self._call(pb.CloseReply, self.close)
 
     def close(self):
         with self.closing:
-            transport, self.transport = self.transport, Transport()
-            transport.close()
+            if not self.closed:
+                self.closed = True
+                self.transport.close()
 
     def _call(self, reply, do):
         try:
@@ -261,11 +294,11 @@ class _JSONLines(logging.Formatter):
         return json.dumps({"@level": record.levelname.lower(), "@message": super().format(record)})
 
 
-def _die_with_parent(done):
+def _end_with_parent(host):
     parent = os.getppid()
-    while os.getppid() == parent and not done.wait(0.5):
+    while os.getppid() == parent and not host.done.wait(0.5):
         pass
-    done.set()
+    host._end()
 
 
 def serve(new):
@@ -283,17 +316,16 @@ def serve(new):
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ^C is for the node
 
-    done = threading.Event()
-    threading.Thread(target=_die_with_parent, args=(done,), daemon=True).start()
     transport = new()
-    transport.host = Host(version)
-    service = _Service(transport, done)
+    transport.host = host = Host(version)
+    threading.Thread(target=_end_with_parent, args=(host,), daemon=True).start()
+    service = _Service(transport)
     server = grpc.server(futures.ThreadPoolExecutor(8), options=[
         ("grpc.max_receive_message_length", MAX_FRAME), ("grpc.max_send_message_length", MAX_FRAME)])
     rpc.add_TransportServicer_to_server(service, server)
 
     def shutdown(request, context):
-        done.set()
+        host._end()
         return b""
 
     server.add_generic_rpc_handlers(_plugin_services()(shutdown))
@@ -309,7 +341,7 @@ def serve(new):
     server.start()
     print(f"1|{version}|unix|{path}|grpc|{base64.b64encode(der).decode().rstrip('=')}", file=HANDSHAKE, flush=True)
 
-    done.wait()
+    host.done.wait()
     server.stop(0.5).wait()
     try:
         service.close()

@@ -1,166 +1,148 @@
 #!/usr/bin/python3
 """A Strata transport in Python: envelopes flood the nodes of a LAN over UDP.
 
-A node sends every envelope it gets to all its peers, again and again at growing
-intervals until its time to live is over, and forgets it then. Copies are told
-by their hash. There is no encryption and no authentication of peers: those
-above need none, but everybody on the way sees the topics.
+It speaks with plugins/udp, whose README has the wire format: a node sends what
+is new to it to all its peers, and again, at growing intervals, to those that
+have not said that they have it, until its time to live is over.
 """
 
 import strata_transport as strata  # first: it takes stdout away
 
+import contextlib
 import hashlib
-import heapq
-import ipaddress
-import selectors
+import select
 import socket
 import struct
 import threading
 import time
+from types import SimpleNamespace
 
-HEAD = struct.Struct(">4s4sqI")  # magic, topic, sent, TTL; the data follows
-MAGIC = b"SPY1"
-MAX_DATA = 60_000  # bytes; with the head it fits into a datagram
-MAX_TTL = 3600  # seconds
+HEAD = struct.Struct(">B4sqI")  # kind, topic, sent, TTL; the data follows
+DATA, HAVE = b"\1", b"\2"  # kinds: an envelope, and the key of one that has arrived
+MAX_DATA = 60_000  # bytes: a datagram carries 65507 at most
+MAX_TTL = 600  # seconds, so that memory is not filled for longer
 MAX_AHEAD = 20  # seconds that a sender's clock may be in front of ours
 MAX_PEERS = 64
-MAX_HELD = 4096  # envelopes held; what comes beyond is busy, or sent on once
-MAX_HELD_BYTES = 32 << 20
-FIRST_INTERVAL, MAX_INTERVAL = 1.0, 60.0  # seconds between two sends of one
+MAX_HELD, MAX_BYTES = 1 << 13, 32 << 20  # held; what comes from outside may fill half
+TICK = 0.05  # seconds between looks at what is due
+FIRST_WAIT, LAST_WAIT = 0.2, 4.0  # seconds between two sends, doubled each time
 
 
 class UDP(strata.Transport):
     def __init__(self):
-        self.lock = threading.Lock()
-        self.socket, self.peers_set, self.topics, self.everything = None, [], set(), False
-        self.seen = {}  # hash: when its envelope expires, in the order of arrival
-        self.due, self.bytes = [], 0  # heap of (when, hash, interval, expiry, datagram)
-        self.count = dict.fromkeys(("sent", "received", "repeated", "refused"), 0)
+        self.lock = threading.Lock()  # guards held and size
+        self.held, self.size = {}, 0  # packets by their key, and their bytes
+        self.topics, self.everything, self.thread = set(), False, None
+        self.closed = threading.Event()
+        self.count = dict.fromkeys(("sent", "received", "refused"), 0)
 
     def open(self, config, folder):
-        for key in config:
-            if key not in ("listen", "peers"):
-                raise strata.Error(strata.INVALID, "is no known setting; known are listen, peers", key)
-        listen, peers = config.get("listen", "0.0.0.0:40400"), config.get("peers", [])
-        if not isinstance(peers, list) or len(peers) > MAX_PEERS:
-            raise strata.Error(strata.INVALID, f"is no list of at most {MAX_PEERS} addresses", "peers")
-        address = parse(listen, "listen", 0)
-        self.peers_set = [parse(peer, f"peers[{i}]", 1) for i, peer in enumerate(peers)]
-        self.socket = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        listen, peers = strata.settings(config, listen="0.0.0.0:40400", peers=[])
+        if len(peers) > MAX_PEERS:
+            raise strata.Error(strata.INVALID, f"has more than {MAX_PEERS} addresses", "peers")
+        self.others = [strata.address(peer, "peers") for peer in peers]
+        host, port = strata.address(listen, "listen")
+        self.socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         self.socket.setblocking(False)
         try:
-            self.socket.bind(address)
+            self.socket.bind((host, port))
         except OSError as err:
-            raise strata.Error(strata.UNAVAILABLE, f"{listen}: {err.strerror}", "listen")
-        self.running, (self.alarm, self.bell) = True, socket.socketpair()
-        self.thread = threading.Thread(target=self.run, daemon=True)
+            raise strata.Error(strata.INVALID, err.strerror, "listen")
+        self.thread = threading.Thread(target=self.run)
         self.thread.start()
-        self.host.peers(len(self.peers_set))
-        return strata.Info(name="python-udp", version="1", max_data=MAX_DATA, max_ttl=MAX_TTL,
-                           latency_ms=1000, storage=1)
+        self.host.peers(len(self.others))
+        return strata.Info(name="python-udp", version="1.0.0", max_data=MAX_DATA, max_ttl=MAX_TTL,
+                           latency_ms=1000, receiver=2, storage=1)
 
     def subscribe(self, topics, everything):
         self.topics, self.everything = topics, everything
-
-    def publish(self, envelope):
-        if len(envelope.data) > MAX_DATA:
-            raise strata.Error(strata.TOO_LARGE, f"has more than {MAX_DATA} bytes", "data")
-        expiry = envelope.sent + envelope.ttl
-        if expiry <= time.time():
-            raise strata.Error(strata.EXPIRED)
-        datagram = HEAD.pack(MAGIC, envelope.topic, envelope.sent, envelope.ttl) + envelope.data
         with self.lock:
-            if len(self.due) >= MAX_HELD or self.bytes + len(datagram) > MAX_HELD_BYTES:
-                raise strata.Error(strata.BUSY)
-            self.spread(datagram, expiry)
+            for held in self.held.values():
+                self.tell(held)
 
-    def spread(self, datagram, expiry, origin=None):
-        """Send a datagram unless it was seen, and again later; say if it is new."""
-        name = hashlib.sha256(datagram).digest()[:16]
-        if name in self.seen or len(self.seen) >= 4 * MAX_HELD:
-            self.count["repeated"] += 1
-            return False
-        self.seen[name] = expiry
-        self.send(datagram, origin)
-        if len(self.due) < MAX_HELD and self.bytes + len(datagram) <= MAX_HELD_BYTES:
-            self.bytes += len(datagram)
-            heapq.heappush(self.due, (time.time() + FIRST_INTERVAL, name, FIRST_INTERVAL, expiry, datagram))
-            if self.due[0][1] == name:
-                self.bell.send(b".")  # the sleeper would sleep too long
-        return True
+    def publish(self, e):
+        if e.sent + e.ttl <= time.time():
+            raise strata.Error(strata.EXPIRED)
+        if not self.hold(HEAD.pack(DATA[0], e.topic, e.sent, e.ttl) + e.data, e, MAX_HELD, MAX_BYTES, told=True):
+            raise strata.Error(strata.BUSY)
 
-    def send(self, datagram, origin=None):
-        for peer in self.peers_set:
-            if peer != origin:
-                try:
-                    self.socket.sendto(datagram, peer)
-                    self.count["sent"] += 1
-                except OSError:
-                    pass  # lost, as any datagram may be; it is sent again
+    def hold(self, packet, e, room, size, told, origin=None):
+        """Send a packet on, now and later. Returns its key; None if there is no room."""
+        name = hashlib.sha256(packet[1:]).digest()  # of all but the kind
+        with self.lock:
+            if name in self.held:
+                return name
+            if len(self.held) >= room or self.size + len(packet) > size:
+                return None
+            self.held[name] = held = SimpleNamespace(
+                packet=packet, envelope=e, told=told, missing=set(self.others) - {origin}, wait=FIRST_WAIT)
+            self.size += len(packet)
+            self.send(held, time.time())
+            self.tell(held)
+        return name
+
+    def tell(self, held):
+        if not held.told and (self.everything or held.envelope.topic in self.topics):
+            held.told = self.host.deliver(held.envelope)
+            self.count["received"] += held.told
+
+    def send(self, held, now):
+        for peer in held.missing:
+            self.write(held.packet, peer)
+        held.again, held.wait = now + held.wait, min(2 * held.wait, LAST_WAIT)
+
+    def write(self, packet, peer):
+        with contextlib.suppress(OSError):  # lost, as any datagram may be; it is sent again
+            self.socket.sendto(packet, peer)
+            self.count["sent"] += 1
 
     def run(self):
-        with selectors.DefaultSelector() as wait:
-            wait.register(self.socket, selectors.EVENT_READ)
-            wait.register(self.alarm, selectors.EVENT_READ)
-            while self.running:
-                sleep = max(0, self.due[0][0] - time.time()) if self.due else MAX_INTERVAL
-                for key, _ in wait.select(sleep):
-                    self.alarm.recv(4096) if key.fileobj is self.alarm else self.receive()
-                with self.lock:
-                    self.resend(time.time())
+        due = 0
+        with self.socket:
+            while not self.closed.is_set():
+                if select.select([self.socket], [], [], TICK)[0]:
+                    self.receive()
+                if (now := time.time()) >= due:
+                    self.repeat(now)
+                    due = now + TICK
 
     def receive(self):
         try:
-            datagram, origin = self.socket.recvfrom(1 << 16)
+            packet, origin = self.socket.recvfrom(1 << 16)
         except OSError:
             return  # a peer that does not listen; it may later
-        magic, topic, sent, ttl = HEAD.unpack_from(datagram.ljust(HEAD.size, b"\0"))
-        now, data = time.time(), datagram[HEAD.size:]
-        if (magic != MAGIC or not 0 < len(data) <= MAX_DATA or not 0 < ttl <= MAX_TTL
-                or not now - ttl < sent < now + MAX_AHEAD):
-            self.count["refused"] += 1
+        origin = origin[:2]
+        if packet[:1] == HAVE:
+            with self.lock:
+                if held := self.held.get(packet[1:]):
+                    held.missing.discard(origin)
             return
-        with self.lock:
-            new = self.spread(datagram, sent + ttl, origin[:2])
-        if new and (self.everything or topic in self.topics):
-            self.count["received"] += 1
-            self.host.deliver(strata.Envelope(topic=topic, data=data, sent=sent, ttl=ttl))
+        kind, topic, sent, ttl = HEAD.unpack_from(packet.ljust(HEAD.size, b"\0"))
+        e, now = strata.Envelope(topic=topic, data=packet[HEAD.size:], sent=sent, ttl=ttl), time.time()
+        if kind != DATA[0] or not 0 < len(e.data) <= MAX_DATA or not 0 < ttl <= MAX_TTL or not now - ttl < sent <= now + MAX_AHEAD:
+            self.count["refused"] += 1
+        elif name := self.hold(packet, e, MAX_HELD // 2, MAX_BYTES // 2, told=False, origin=origin):
+            self.write(HAVE + name, origin)
 
-    def resend(self, now):
-        """Send what is due, and forget what nobody carries any more."""
-        while self.due and self.due[0][0] <= now:
-            _, name, interval, expiry, datagram = heapq.heappop(self.due)
-            if now < expiry:
-                self.send(datagram)
-                interval = min(2 * interval, MAX_INTERVAL)
-                heapq.heappush(self.due, (min(now + interval, expiry), name, interval, expiry, datagram))
-            else:
-                self.bytes -= len(datagram)
-                self.seen.pop(name, None)
+    def repeat(self, now):
+        """Send again what is due, and forget what has expired."""
+        with self.lock:
+            for name, held in list(self.held.items()):
+                if held.envelope.sent + held.envelope.ttl <= now:
+                    del self.held[name]
+                    self.size -= len(held.packet)
+                elif held.again <= now:
+                    self.send(held, now)
+                    self.tell(held)
 
     def stats(self):
         return [strata.Stat(name=name + "_total", value=value) for name, value in self.count.items()]
 
     def close(self):
-        self.running = False
-        if self.socket:
-            self.bell.send(b".")
+        self.closed.set()
+        if self.thread:
             self.thread.join()
-            self.socket.close()
-
-
-def parse(text, field, least):
-    """An address "1.2.3.4:5" or "[::1]:5" as sockets want it."""
-    try:
-        host, _, port = text.rpartition(":")
-        host = str(ipaddress.ip_address(host.strip("[]")))
-        if not least <= int(port) < 1 << 16:
-            raise ValueError
-        return host, int(port)
-    except (ValueError, AttributeError):
-        raise strata.Error(strata.INVALID, "is no IP address with a port, as 192.0.2.1:40400", field)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,10 @@ type Info struct {
 	MaxTTL  time.Duration // longest TTL, at least 10 s
 	Latency time.Duration // the longest an envelope is likely to travel
 
+	// Addresses are where others reach it, in its own notation, at most
+	// MaxAddresses of at most MaxText bytes; empty if it takes no connections.
+	Addresses []string
+
 	Sender    Anonymity // what a peer can learn of who sent an envelope
 	Receiver  Anonymity // what a peer can learn of who receives it
 	Ordering  Ordering

@@ -80,6 +80,8 @@ const (
 	MaxConfig   = 1 << 16 // bytes of Options.Config
 	MaxStats    = 64      // counters
 	MaxPeers    = 1024    // peers in a list
+
+	MaxAddresses = 16 // of Info
 )
 
 // Topic says roughly what an envelope is about. Many conversations share one.

@@ -1,14 +1,11 @@
-// Package udp floods envelopes over UDP between the nodes of a LAN. It is the
-// transport to copy: all of it is in this file. A node sends what is new to it
-// to all its peers, and again, at growing intervals, to those that have not
-// said that they have it, until its TTL is over. README.md has the wire format.
+// Package udp floods envelopes over UDP between the nodes of a LAN. It is the transport to copy.
+// A node sends what is new to it to all its peers, and again, at growing intervals, to those that
+// have not confirmed it, until its TTL is over. README.md has the settings and the wire format.
 package udp
 
 import (
+	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"net"
 	"net/netip"
@@ -17,83 +14,135 @@ import (
 	"time"
 
 	"github.com/stratanode/strata/plugins/transport"
+	"github.com/stratanode/strata/plugins/transport/store"
 )
 
 const (
-	maxData   = 60_000                 // bytes of Data: a datagram carries 65,507 at most
-	maxTTL    = 10 * time.Minute       // so that memory is not filled for longer
-	maxHeld   = 1 << 15                // envelopes held; what comes from outside may fill half
-	maxBytes  = 64 << 20               // and their bytes
-	maxFuture = 20 * time.Second       // Sent after now, as the contract has it
-	tick      = 50 * time.Millisecond  // between looks at what is due
-	firstWait = 200 * time.Millisecond // before an envelope is sent again, then doubled
-	lastWait  = 4 * time.Second        // where the doubling ends
-	buffer    = 4 << 20                // bytes of the socket's buffers; the system may give less
-	header    = 1 + 4 + 8 + 4          // bytes before Data: kind, topic, sent, TTL
-	kindData  = 1                      // a datagram with an envelope
-	kindHave  = 2                      // a datagram with the key of an envelope that has arrived
+	maxData             = 60_000                                  // bytes of Data; a datagram has room for 65,507
+	maxTTL              = 10 * time.Minute                        // so that nobody fills our memory for longer
+	maxHeld, maxBytes   = 1 << 16, 128 << 20                      // envelopes kept until their TTL is over, and bytes
+	firstWait, lastWait = 200 * time.Millisecond, 4 * time.Second // before sending again; doubles
+	buffer              = 4 << 20                                 // bytes for the socket; the system may give less
+	kindData, kindHave  = 1, 2                                    // datagrams: an envelope, or the key of one that arrived
 )
 
-type key [sha256.Size]byte // of a datagram
-
-type held struct {
-	transport.Envelope
-	packet  []byte           // as it is sent; Data is its end
-	told    bool             // the host has it
-	missing []netip.AddrPort // peers that have not said they have it
-	again   time.Time        // when they are sent it next
-	wait    time.Duration    // until the time after that
-}
-
-// UDP is the transport; New makes one.
+// UDP is the transport.
 type UDP struct {
-	now     func() time.Time
-	conn    *net.UDPConn
-	peers   []netip.AddrPort
-	count   chan int // of peers, to be reported once: nobody knows who is there
-	inbox   chan transport.Envelope
-	done    chan struct{} // closed by Close
-	running sync.WaitGroup
-
-	mu     sync.Mutex // guards what follows
-	held   map[key]*held
-	bytes  int // of held packets
-	topics map[transport.Topic]bool
-	all    bool
+	*store.Store // Subscribe, Receive, Stats
+	conn         *net.UDPConn
+	peers        []netip.AddrPort
+	reading      sync.WaitGroup
+	mu           sync.Mutex
+	missing      map[store.Key][]netip.AddrPort // who has not confirmed an envelope; guarded by mu
 }
 
-// New returns a transport that is not open yet.
-func New() transport.Transport {
-	return &UDP{count: make(chan int, 1), inbox: make(chan transport.Envelope, 4096),
-		done: make(chan struct{}), held: map[key]*held{}}
-}
+// New returns a transport to open.
+func New() transport.Transport { return &UDP{missing: map[store.Key][]netip.AddrPort{}} }
 
 // Open implements transport.Transport.
-func (u *UDP) Open(_ context.Context, o transport.Options) (transport.Info, error) {
-	if err := u.configure(o.Config); err != nil {
-		return transport.Info{}, err
+func (u *UDP) Open(_ context.Context, o transport.Options) (info transport.Info, err error) {
+	var settings struct {
+		Listen string   `json:"listen"`
+		Peers  []string `json:"peers"`
 	}
-	u.now = o.Now
-	u.count <- len(u.peers)
-	u.running.Go(u.listen)
-	u.running.Go(u.repeat)
+	if err = o.Settings(&settings); err != nil {
+		return info, err
+	}
+	for _, text := range settings.Peers {
+		peer, err := net.ResolveUDPAddr("udp", text)
+		if err != nil {
+			return info, transport.Invalid("peers", "%v", err)
+		}
+		u.peers = append(u.peers, plain(peer.AddrPort()))
+	}
+	conn, err := net.ListenPacket("udp", settings.Listen)
+	if err != nil {
+		return info, transport.Invalid("listen", "%v", err)
+	}
+	u.conn = conn.(*net.UDPConn)
+	_, _ = u.conn.SetReadBuffer(buffer), u.conn.SetWriteBuffer(buffer)
+	u.Store = store.New(o.Now, store.Limits{Data: maxData, TTL: maxTTL, Envelopes: maxHeld, Bytes: maxBytes})
+	u.SetPeers(len(u.peers)) // nobody knows which of them are there
+	u.reading.Go(u.read)
 	return transport.Info{Name: "udp", Version: "1.0.0", MaxData: maxData, MaxTTL: maxTTL, Latency: time.Second,
-		Receiver: transport.AnonymityNetwork, Storage: transport.StorageTTL}, nil
+		Addresses: []string{u.conn.LocalAddr().String()}, Receiver: transport.AnonymityNetwork, Storage: transport.StorageTTL}, nil
 }
 
-func (u *UDP) configure(config []byte) error {
-	var listen *net.UDPAddr
-	var settings map[string]json.RawMessage
-	if err := json.Unmarshal(config, &settings); err != nil {
-		return transport.Invalid("config", "%v", err)
+// Publish implements transport.Transport.
+func (u *UDP) Publish(_ context.Context, batch []transport.Envelope) []error {
+	errs := make([]error, len(batch))
+	for i, e := range batch {
+		errs[i] = u.take(e, netip.AddrPort{})
 	}
-	for name, value := range settings {
-		var text string
-		var texts []string
-		var err error
-		switch name {
-		case "listen":
-			if err = json.Unmarshal(value, &text); err == nil {
-				listen, err = net.ResolveUDPAddr("udp", text)
+	return errs
+}
+
+// Close implements transport.Transport.
+func (u *UDP) Close(context.Context) error {
+	if u.conn == nil {
+		return nil // Open failed
+	}
+	u.Store.Close()
+	defer u.reading.Wait()
+	return u.conn.Close()
+}
+
+// read handles what arrives until Close.
+func (u *UDP) read() {
+	for b := make([]byte, 1<<16); ; {
+		n, from, err := u.conn.ReadFromUDPAddrPort(b)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		switch from = plain(from); {
+		case n == 1+len(store.Key{}) && b[0] == kindHave:
+			u.confirmed(store.Key(b[1:n]), from)
+		case n > 1 && b[0] == kindData:
+			if e, err := store.Decode(bytes.Clone(b[1:n])); err == nil {
+				_ = u.take(e, from)
 			}
-		case "peers":
+		}
+	}
+}
+
+// take keeps an envelope, floods it if it is new, and confirms it to the peer it came from, if any.
+func (u *UDP) take(e transport.Envelope, from netip.AddrPort) error {
+	k, fresh, err := u.Add(e, !from.IsValid())
+	if err == nil && from.IsValid() {
+		_, _ = u.conn.WriteToUDPAddrPort(append([]byte{kindHave}, k[:]...), from)
+	}
+	if fresh {
+		u.mu.Lock()
+		u.missing[k] = slices.Clone(u.peers)
+		u.mu.Unlock()
+		u.confirmed(k, from)
+		u.flood(k, store.Encode([]byte{kindData}, e), firstWait)
+	}
+	return err
+}
+
+func (u *UDP) confirmed(k store.Key, by netip.AddrPort) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if peers, ok := u.missing[k]; ok {
+		u.missing[k] = slices.DeleteFunc(peers, func(p netip.AddrPort) bool { return p == by })
+	}
+}
+
+// flood sends a datagram to the peers that miss it, now and while it is worth carrying.
+func (u *UDP) flood(k store.Key, datagram []byte, wait time.Duration) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if len(u.missing[k]) == 0 || !u.Holds(k) {
+		delete(u.missing, k)
+		return
+	}
+	for _, peer := range u.missing[k] {
+		if _, err := u.conn.WriteToUDPAddrPort(datagram, peer); errors.Is(err, net.ErrClosed) {
+			return
+		}
+	}
+	time.AfterFunc(wait, func() { u.flood(k, datagram, min(2*wait, lastWait)) })
+}
+
+func plain(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }

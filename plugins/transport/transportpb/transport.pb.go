@@ -315,6 +315,7 @@ type Info struct {
 	CanQuery      bool                   `protobuf:"varint,12,opt,name=can_query,json=canQuery,proto3" json:"can_query,omitempty"` // (since 2)
 	CanPeers      bool                   `protobuf:"varint,13,opt,name=can_peers,json=canPeers,proto3" json:"can_peers,omitempty"` // (since 2)
 	CanStats      bool                   `protobuf:"varint,14,opt,name=can_stats,json=canStats,proto3" json:"can_stats,omitempty"` // (since 2)
+	Addresses     []string               `protobuf:"bytes,15,rep,name=addresses,proto3" json:"addresses,omitempty"`                // (since 2) where others reach it; at most 16
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -445,6 +446,13 @@ func (x *Info) GetCanStats() bool {
 		return x.CanStats
 	}
 	return false
+}
+
+func (x *Info) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
 }
 
 type SubscribeRequest struct {
@@ -1617,7 +1625,7 @@ const file_transport_proto_rawDesc = "" +
 	"\x03dir\x18\x02 \x01(\tR\x03dir\"f\n" +
 	"\tOpenReply\x12-\n" +
 	"\x05error\x18\x01 \x01(\v2\x17.strata.transport.ErrorR\x05error\x12*\n" +
-	"\x04info\x18\x02 \x01(\v2\x16.strata.transport.InfoR\x04info\"\xfe\x02\n" +
+	"\x04info\x18\x02 \x01(\v2\x16.strata.transport.InfoR\x04info\"\x9c\x03\n" +
 	"\x04Info\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x19\n" +
@@ -1634,7 +1642,8 @@ const file_transport_proto_rawDesc = "" +
 	"\aprivacy\x18\v \x03(\rR\aprivacy\x12\x1b\n" +
 	"\tcan_query\x18\f \x01(\bR\bcanQuery\x12\x1b\n" +
 	"\tcan_peers\x18\r \x01(\bR\bcanPeers\x12\x1b\n" +
-	"\tcan_stats\x18\x0e \x01(\bR\bcanStats\"<\n" +
+	"\tcan_stats\x18\x0e \x01(\bR\bcanStats\x12\x1c\n" +
+	"\taddresses\x18\x0f \x03(\tR\taddresses\"<\n" +
 	"\x10SubscribeRequest\x12\x16\n" +
 	"\x06topics\x18\x01 \x01(\fR\x06topics\x12\x10\n" +
 	"\x03all\x18\x02 \x01(\bR\x03all\"?\n" +

@@ -1,0 +1,450 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	slot "github.com/stratanode/strata/layers/transport"
+	"github.com/stratanode/strata/plugins/transport"
+)
+
+// hang waits for the end of the call.
+func hang(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+
+func TestFailureOfAnyKindEndsTheLife(t *testing.T) {
+	publish := func(r *rig) { r.publish(1, time.Minute) }
+	subscribe := func(r *rig) { r.edge.FromAbove(slot.Subscribe{Topics: []slot.Topic{topicA}}) }
+	nothing := func(*rig) {}
+	for _, c := range []struct {
+		name  string
+		set   func(*fake)
+		do    func(*rig)
+		after time.Duration
+		want  string
+	}{
+		{"publish late", func(f *fake) {
+			f.publish = func(ctx context.Context, _ []transport.Envelope) []error { return []error{hang(ctx)} }
+		}, publish, publishLimit, "Publish did not return within 5s"},
+		{"publish late in a process", func(f *fake) {
+			f.pid = 7
+			f.publish = func(ctx context.Context, _ []transport.Envelope) []error { return []error{hang(ctx)} }
+		}, publish, publishLimit + callSlack, "Publish did not return within 5s"},
+		{"publish panics", func(f *fake) {
+			f.publish = func(context.Context, []transport.Envelope) []error { panic("ouch\a") }
+		}, publish, 0, "Publish panicked: ouch?"},
+		{"publish on a closed one", func(f *fake) { f.publish = results(transport.ErrClosed) }, publish, 0, "Publish: closed"},
+		{"publish on a cut pipe", func(f *fake) {
+			f.pid = 7
+			f.publish = results(errors.New("cut"))
+		}, publish, 0, "Publish: cut"},
+		{"subscribe late", func(f *fake) {
+			f.subscribe = func(ctx context.Context, _ transport.Filter) error { return hang(ctx) }
+		}, subscribe, subscribeLimit, "Subscribe did not return within 5s"},
+		{"subscribe fails", func(f *fake) {
+			f.subscribe = func(context.Context, transport.Filter) error { return errors.New("no") }
+		}, subscribe, 0, "Subscribe: no"},
+		{"receive fails", func(f *fake) {
+			f.receive = func(context.Context) (transport.Report, error) { return transport.Report{}, errors.New("gone") }
+		}, nothing, 0, "Receive: gone"},
+		{"receive panics", func(f *fake) {
+			f.receive = func(context.Context) (transport.Report, error) { panic(1) }
+		}, nothing, 0, "Receive panicked: 1"},
+		{"no answer to pings", func(f *fake) {
+			f.ping = hang
+		}, nothing, 2*pingEvery + pingLimit, "does not answer"},
+		{"stats late", func(f *fake) {
+			f.info.Abilities.Stats = true
+			f.stats = func() ([]transport.Stat, error) { time.Sleep(3 * time.Second); return nil, nil }
+		}, nothing, statsEvery + statsLimit, "Stats did not return within 2s"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, c.set).begin()
+				c.do(r)
+				if c.after > 0 {
+					time.Sleep(c.after - time.Millisecond)
+					synctest.Wait()
+					if fails := r.sink.failures(); len(fails) != 0 {
+						t.Errorf("failed too early: %v", fails)
+					}
+					time.Sleep(2 * time.Millisecond)
+				}
+				time.Sleep(drainLimit) // for calls that do not return
+				r.failed("fake-slot: " + c.want)
+				r.skip()
+				r.edge.FromAbove(slot.Attach{})
+				r.publish(2, time.Minute)
+				r.expect() // it is over
+				r.edge.Close()
+				if r.fake.closed+r.fake.killed == 0 {
+					t.Error("the transport was neither closed nor killed")
+				}
+			})
+		})
+	}
+}
+
+func TestOneMissedPingIsForgiven(t *testing.T) {
+	n := 0
+	run(t, func(f *fake) {
+		f.ping = func(ctx context.Context) error {
+			if n++; n%2 == 0 {
+				return nil
+			}
+			return hang(ctx)
+		}
+	}, func(t *testing.T, r *rig) {
+		time.Sleep(10 * time.Minute)
+		if fails := r.sink.failures(); len(fails) != 0 || n < 60 {
+			t.Errorf("after %d pings: %v", n, fails)
+		}
+	})
+}
+
+func TestCrashIsReportedWithItsCause(t *testing.T) {
+	run(t, func(f *fake) { f.pid = 7 }, func(t *testing.T, r *rig) {
+		n := 4
+		r.fake.reports <- transport.Report{Peers: &n}
+		r.skip()
+		time.Sleep(time.Second)
+		r.skip()
+		r.fake.crash(errCrash)
+		r.failed("fake-slot: signal: killed")
+		r.expect(slot.Peers{Count: 0})
+		if d := r.home.Describe(); d.Open || d.LastError != "fake-slot: signal: killed" || d.Lives != 1 || d.Counts.Breaks != 1 {
+			t.Errorf("described as %+v", d)
+		}
+		r.again()
+		if d := r.home.Describe(); !d.Open || d.Lives != 2 || d.PID != 7 || d.Kind != "process" {
+			t.Errorf("after the next start described as %+v", d)
+		}
+	})
+}
+
+func TestOpenThatFailsSaysWhy(t *testing.T) {
+	for _, c := range []struct {
+		set  func(*fake)
+		want string
+	}{
+		{func(f *fake) {
+			f.opening = func(context.Context, transport.Options) error {
+				return transport.Invalid("listen", "%q is no port", "x")
+			}
+		}, `fake-slot: config.listen: "x" is no port`},
+		{func(f *fake) {
+			f.opening = func(context.Context, transport.Options) error { return errors.New("no network") }
+		}, "fake-slot: Open: no network"},
+		{func(f *fake) {
+			f.opening = func(ctx context.Context, _ transport.Options) error { return hang(context.WithoutCancel(t.Context())) }
+		}, "fake-slot: Open did not return in time"},
+		{func(f *fake) {
+			f.opening = func(context.Context, transport.Options) error { panic("oh") }
+		}, "fake-slot: Open panicked: oh"},
+		{func(f *fake) {
+			f.opening = func(context.Context, transport.Options) error { f.crash(errCrash); return hang(t.Context()) }
+		}, "fake-slot: ended: signal: killed"},
+		{func(f *fake) { f.info.MaxData = 0 }, "fake-slot: Open: Info.MaxData: 0 is below 1"},
+		{func(f *fake) { f.info.MaxTTL = time.Second }, "fake-slot: Open: Info.MaxTTL: 1s is below 10s"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			stuck, release := context.WithCancel(context.Background())
+			set := func(f *fake) {
+				c.set(f)
+				if open := f.opening; open != nil {
+					f.opening = func(ctx context.Context, o transport.Options) error {
+						if strings.Contains(c.want, "in time") || strings.Contains(c.want, "ended") {
+							if strings.Contains(c.want, "ended") {
+								f.crash(errCrash)
+							}
+							return hang(stuck) // ignores its own context
+						}
+						return open(ctx, o)
+					}
+				}
+			}
+			r := newRig(t, set)
+			e := r.home.Edge(r.sink)
+			begun := time.Now()
+			err := e.Open()
+			if err == nil || err.Error() != c.want {
+				t.Errorf("got %v, want %s", err, c.want)
+			}
+			if took := time.Since(begun); took > openLimit {
+				t.Errorf("Open took %v", took)
+			}
+			e.Close()
+			if r.fake.closed != 1 || r.fake.killed == 0 {
+				t.Errorf("closed %d times, killed %d times", r.fake.closed, r.fake.killed)
+			}
+			r.expect()
+			if d := r.home.Describe(); d.Open || d.LastError != c.want {
+				t.Errorf("described as %+v", d)
+			}
+			release()
+		})
+	}
+}
+
+func TestStartThatHangsIsGivenUpAndCleanedUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		late := newFake()
+		home := NewResident("slow", DefaultConfig(), func(context.Context) (Running, error) {
+			time.Sleep(time.Minute) // ignores its context
+			return late, nil
+		}, quiet)
+		e := home.Edge(&sink{})
+		if err := e.Open(); err == nil || err.Error() != "slow: start: not done within start_timeout, 10s" {
+			t.Errorf("got %v", err)
+		}
+		e.Close()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if late.killed != 1 {
+			t.Errorf("what started too late was killed %d times, want once", late.killed)
+		}
+	})
+}
+
+func TestCloseIsBoundedAndSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stuck, release := context.WithCancel(context.Background())
+		r := newRig(t, func(f *fake) {
+			ignore := func() error { <-stuck.Done(); return nil }
+			f.publish = func(context.Context, []transport.Envelope) []error { return []error{ignore()} }
+			f.subscribe = func(context.Context, transport.Filter) error { return ignore() }
+			f.receive = func(context.Context) (transport.Report, error) {
+				ignore()
+				return transport.Report{Envelopes: []transport.Envelope{envelope(1)}, Receipts: []transport.Receipt{{ID: 1, Outcome: 1}}}, nil
+			}
+			f.closing = func(context.Context) error { return ignore() }
+		}).begin()
+		r.publish(1, time.Minute)
+		r.subscribe(topicA)
+		r.skip()
+		begun := time.Now()
+		r.edge.Close()
+		if took := time.Since(begun); took > 3*time.Second+drainLimit {
+			t.Errorf("Close took %v", took)
+		}
+		release()
+		r.expect() // the late results are nobody's
+		if fails := r.sink.failures(); len(fails) != 0 {
+			t.Errorf("failed: %v", fails)
+		}
+	})
+}
+
+func TestTransportIsClosedOnce(t *testing.T) {
+	run(t, nil, func(t *testing.T, r *rig) {
+		r.edge.Close()
+		if r.fake.closed != 1 {
+			t.Errorf("closed %d times", r.fake.closed)
+		}
+	})
+}
+
+func TestLatestSubscriptionWins(t *testing.T) {
+	release := make(chan struct{})
+	set := func(f *fake) {
+		f.subscribe = func(context.Context, transport.Filter) error { <-release; return nil }
+	}
+	synctest.Test(t, func(t *testing.T) {
+		release = make(chan struct{})
+		r := newRig(t, set).begin()
+		for i := range 100 {
+			r.subscribe(slot.Topic{byte(i)}, slot.Topic{200}, slot.Topic{byte(i)})
+		}
+		close(release)
+		synctest.Wait()
+		got := fmt.Sprint(r.fake.filters)
+		if want := "[{[00000000 c8000000] false} {[63000000 c8000000] false}]"; got != want {
+			t.Errorf("asked for %s, want %s", got, want)
+		}
+		r.edge.Close()
+	})
+}
+
+func TestMoreTopicsThanAllowedBecomeAll(t *testing.T) {
+	run(t, nil, func(t *testing.T, r *rig) {
+		var many []slot.Topic
+		for i := range transport.MaxTopics + 1 {
+			many = append(many, slot.Topic{1, byte(i >> 16), byte(i >> 8), byte(i)})
+		}
+		r.subscribe(many...)
+		foreign := envelope(1)
+		foreign.Topic = transport.Topic(topicB)
+		wanted := envelope(2)
+		wanted.Topic = transport.Topic(many[77])
+		r.deliver(foreign, wanted)
+		if got := r.received(); len(got) != 1 || got[0] != "in 2" {
+			t.Errorf("got %q", got)
+		}
+		if f := r.fake.filters[0]; !f.All || len(f.Topics) != 0 {
+			t.Errorf("asked for all: %v, and %d topics", f.All, len(f.Topics))
+		}
+	})
+}
+
+// TestPoisonIsRefusedAndTheRestGetsThrough is about an envelope that kills the
+// transport whenever it is offered.
+func TestPoisonIsRefusedAndTheRestGetsThrough(t *testing.T) {
+	const poison, n = 5, 20
+	gate := make(chan struct{})
+	synctest.Test(t, func(t *testing.T) {
+		gate = make(chan struct{})
+		r := newRig(t, func(f *fake) {
+			f.pid, f.calls = 7, 2
+			f.info.Receipts = false
+			f.publish = func(_ context.Context, batch []transport.Envelope) []error {
+				<-gate
+				for _, e := range batch {
+					if string(e.Data) == fmt.Sprintf("data %d", poison) {
+						f.crash(errCrash)
+						return slices.Repeat([]error{errCrash}, len(batch))
+					}
+				}
+				return nil
+			}
+		}).begin()
+		unanswered := map[int]bool{}
+		for i := range n {
+			unanswered[i] = true
+			r.publish(i, time.Minute)
+		}
+		close(gate)
+		lives := 1
+		refused := ""
+		for len(unanswered) > 0 && lives < 10 {
+			time.Sleep(time.Second)
+			synctest.Wait()
+			for _, e := range r.sink.take() {
+				switch e := e.(type) {
+				case slot.Relayed:
+					delete(unanswered, number(e.Ref))
+				case slot.Refused:
+					delete(unanswered, number(e.Ref))
+					refused += fmt.Sprintf("%d: %s;", number(e.Ref), e.Reason)
+				}
+			}
+			if len(r.sink.failures()) < lives {
+				continue
+			}
+			lives++
+			r.again()
+			for i := range n {
+				if unanswered[i] {
+					r.publish(i, time.Minute)
+				}
+			}
+		}
+		if want := "5: fake-slot: the transport broke on it twice;"; refused != want {
+			t.Errorf("refused %q, want %q", refused, want)
+		}
+		if lives != 3 || len(unanswered) != 0 {
+			t.Errorf("%d lives, %d unanswered; want 3 and 0", lives, len(unanswered))
+		}
+		r.edge.Close()
+	})
+}
+
+func number(ref [32]byte) (n int) {
+	fmt.Sscanf(string(ref[:]), "ref %d", &n)
+	return n
+}
+
+func TestSuspectIsAloneOnItsWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		set := func(f *fake) {
+			f.calls = 2
+			f.publish = func(ctx context.Context, _ []transport.Envelope) []error { return []error{hang(ctx)} }
+		}
+		r := newRig(t, set).begin()
+		for i := range 4 {
+			r.publish(i, time.Minute)
+		}
+		synctest.Wait()
+		r.fake.crash(errCrash)
+		synctest.Wait()
+		under, most := 0, 0
+		r.set = func(f *fake) {
+			f.calls = 2
+			f.info.Receipts = false
+			f.publish = func(_ context.Context, batch []transport.Envelope) []error {
+				f.mu.Lock()
+				under++
+				most = max(most, under)
+				f.mu.Unlock()
+				time.Sleep(time.Second)
+				f.mu.Lock()
+				under--
+				f.mu.Unlock()
+				return nil
+			}
+		}
+		r.again()
+		for i := range 5 { // the last is no suspect
+			r.publish(i, time.Minute)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		var sizes []int
+		for _, b := range r.fake.asked() {
+			sizes = append(sizes, len(b))
+		}
+		if got := fmt.Sprint(sizes); got != "[1 1 1 1 1]" || most != 1 {
+			t.Errorf("batches of %s, %d at a time", got, most)
+		}
+		r.edge.Close()
+	})
+}
+
+func TestWhatIsCarriedWhenTheTransportBreaksIsSentAgain(t *testing.T) {
+	run(t, nil, func(t *testing.T, r *rig) {
+		for life := range maxCarried {
+			r.publish(1, time.Minute)
+			r.expect(accept(1))
+			r.fake.crash(errCrash)
+			r.failed("fake-slot: signal: killed")
+			if n := len(r.fake.asked()); n != 1 {
+				t.Errorf("life %d: offered %d times", life, n)
+			}
+			r.again()
+			r.skip()
+		}
+		r.publish(1, time.Minute)
+		r.expect(slot.Refused{Ref: ref(1), Reason: "fake-slot: the transport broke 5 times while it carried it"})
+	})
+}
+
+func TestRecordsAreBounded(t *testing.T) {
+	home := newRig(t, nil).home
+	for i := range 3 * rememberedRecords {
+		home.past.broke(ref(i))
+		if i%3 == 0 {
+			home.past.forget(ref(i))
+		}
+	}
+	if n := len(home.past.byRef); n > rememberedRecords {
+		t.Errorf("%d records, at most %d", n, rememberedRecords)
+	}
+	if got := home.past.of(ref(3*rememberedRecords - 1)).breaks; got != 1 {
+		t.Errorf("the latest has %d breaks, want 1", got)
+	}
+}
+
+func TestOptionsReachTheTransport(t *testing.T) {
+	var got transport.Options
+	run(t, func(f *fake) {
+		f.opening = func(_ context.Context, o transport.Options) error { got = o; return nil }
+	}, func(t *testing.T, r *rig) {
+		if string(got.Config) != `{"port":7}` || got.Dir != "/there" || got.Log == nil || got.Now == nil || got.Rand == nil {
+			t.Errorf("got %s, %s", got.Config, got.Dir)
+		}
+	}, func(c *Config) { c.Config, c.Dir = map[string]any{"port": 7}, "/there" })
+}

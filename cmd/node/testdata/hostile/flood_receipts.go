@@ -1,0 +1,21 @@
+package main
+
+import "github.com/stratanode/strata/plugins/transport/transportpb"
+
+// floodReceipts sends receipts for what it was never given.
+func floodReceipts() {
+	serveRaw(func(p *rawPipe) error {
+		id := uint64(1 << 40)
+		for {
+			var all []*transportpb.Receipt
+			for range 1000 {
+				id++
+				all = append(all, &transportpb.Receipt{Id: id, Outcome: uint32(id % 7), Reason: "\x1b[31mbecause"})
+			}
+			err := p.Send(&transportpb.PluginFrame{Frame: &transportpb.PluginFrame_Receipts{Receipts: &transportpb.Receipts{Receipts: all}}})
+			if err != nil {
+				return err
+			}
+		}
+	})
+}

@@ -1,0 +1,4 @@
+package main
+
+// greedyStart takes memory before it shakes hands.
+func greedyStart() { allocate() }

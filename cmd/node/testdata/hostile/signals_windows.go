@@ -1,0 +1,7 @@
+package main
+
+import "syscall"
+
+func ignoreSignals() {}
+
+func ownSession() *syscall.SysProcAttr { return nil }

@@ -1,0 +1,4 @@
+package main
+
+// silent never prints the handshake line.
+func silent() { forever() }

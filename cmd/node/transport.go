@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/stratanode/strata/actors"
+	"github.com/stratanode/strata/actors/edge/plugin"
+	"github.com/stratanode/strata/kernel"
+	"github.com/stratanode/strata/layers"
+	"github.com/stratanode/strata/layers/overlay"
+	"github.com/stratanode/strata/layers/transport"
+	"github.com/stratanode/strata/layers/transport/whisper"
+)
+
+// usePlugin is the "use" of a transport that is a program of its own.
+const usePlugin = "plugin"
+
+// phaseOut is how long a replaced transport is heard: as long as an envelope
+// that was sent to it lives by default, and a little for the way.
+const phaseOut = 20 * time.Second
+
+// isPlugin reports whether a protocol of the transport slot comes by way of the
+// plugin contract, in a process or compiled in.
+func isPlugin(use string) bool { return use == usePlugin || builtin[use] != nil }
+
+// carriers lists what can stand in the transport slot.
+func carriers() []string {
+	return append([]string{"whisper", usePlugin}, slices.Sorted(maps.Keys(builtin))...)
+}
+
+// codecOf returns the half of Whisper that works in the read goroutines of the
+// overlay's peers. A node whose transport is another one, but which has an
+// overlay, may get Whisper later.
+func codecOf(cfg kernel.Config) (overlay.Codec, error) {
+	c, err := whisperConfig(cfg)
+	return whisper.NewCodec(c), err
+}
+
+func whisperConfig(cfg kernel.Config) (whisper.Config, error) {
+	sec := cfg.Layers["transport"]
+	if sec.Use != "whisper" {
+		return whisper.DefaultConfig(), nil
+	}
+	return kernel.Decode(sec, whisper.DefaultConfig())
+}
+
+func standTransport(s *actors.Stack, cfg kernel.Config, r *residents, log *slog.Logger) error {
+	sec, ok := cfg.Layers["transport"]
+	switch {
+	case !ok:
+		return nil
+	case isPlugin(sec.Use):
+		p, err := pluginOf(sec, cfg.DataDir, "transport", log)
+		if err != nil {
+			return err
+		}
+		r.set("transport", sec.Use, p)
+		actors.StandEdge(s, transportSlot, func(out actors.Outlet[transport.Event]) actors.Edge[transport.Command] {
+			return p.Edge(out)
+		})
+		return nil
+	case sec.Use != "whisper":
+		return unknown(sec, carriers()...)
+	}
+	sec, _, err := resident(cfg, "transport", overlaySlot)
+	if err != nil {
+		return err
+	}
+	c, err := kernel.Decode(sec, whisper.DefaultConfig())
+	if err != nil {
+		return err
+	}
+	stand(s, transportSlot, overlaySlot, func(layers.Saved) *whisper.Node { return whisper.New(c) })
+	return nil
+}
+
+// pluginOf returns the transport that a section describes, to be opened later.
+func pluginOf(sec kernel.Section, dataDir, slot string, log *slog.Logger) (*plugin.Resident, error) {
+	c, err := kernel.Decode(sec, plugin.DefaultConfig())
+	if err != nil {
+		return nil, err
+	}
+	name := sec.Use
+	switch {
+	case sec.Use == usePlugin && len(c.Command) == 0:
+		return nil, sec.Fault("command", "is empty: it names the program of the plugin")
+	case sec.Use == usePlugin:
+		c.Command = slices.Clone(c.Command)
+		for i, arg := range c.Command {
+			c.Command[i] = besides(sec.File(), arg)
+		}
+		name = strings.TrimSuffix(filepath.Base(c.Command[0]), filepath.Ext(c.Command[0]))
+	case len(c.Command) > 0:
+		return nil, sec.Fault("command", fmt.Sprintf("%s is compiled in; a program is used by 'use: plugin'", sec.Use))
+	}
+	pins := map[string]string{}
+	for file, sum := range c.Pins {
+		pins[besides(sec.File(), file)] = sum
+	}
+	c.Pins = pins
+	c.Dir = filepath.Join(dataDir, "plugins", slot, name)
+	c.Hide = []string{dataDir}
+	if sec.Use != usePlugin && !c.Process {
+		return plugin.NewResident(sec.Use, c, plugin.InProcess(builtin[sec.Use]), log), nil
+	}
+	args := c.Command
+	if sec.Use != usePlugin {
+		self, err := os.Executable()
+		if err != nil {
+			return nil, err
+		}
+		args = []string{self, "plugin", "serve", sec.Use}
+	}
+	return plugin.NewResident(sec.Use, c, plugin.Process(name, c, args, log), log), nil
+}
+
+// besides makes a path that begins with ./ or ../ relative to the folder of the
+// file that names it, as all paths in configuration files are.
+func besides(file, path string) string {
+	if file == "" || !strings.HasPrefix(path, "./") && !strings.HasPrefix(path, "../") {
+		return path
+	}
+	abs, err := filepath.Abs(filepath.Join(filepath.Dir(file), path))
+	if err != nil {
+		return path
+	}
+	return abs
+}
+
+// replace exchanges the resident of a slot of the running node.
+func (n *node) replace(ctx context.Context, slot, file string, text []byte) error {
+	cfg, err := kernel.LoadText(file, text, topSections)
+	if err != nil {
+		return err
+	}
+	if slot != string(transportSlot) {
+		return fmt.Errorf("the slot that can be replaced is %s", transportSlot)
+	}
+	sec, ok := cfg.Layers[slot]
+	if !ok {
+		return fmt.Errorf("%s has no section layers.%s", file, slot)
+	}
+	p, c, err := n.carrier(sec)
+	if err != nil {
+		return err
+	}
+	if err := n.stack.Replace(ctx, c); err != nil {
+		return err
+	}
+	n.residents.set(slot, sec.Use, p)
+	n.log.Info("layer replaced", "layer", slot, "use", sec.Use)
+	return nil
+}
+
+// carrier returns the candidate for the transport slot that a section describes.
+func (n *node) carrier(sec kernel.Section) (*plugin.Resident, actors.Candidate, error) {
+	phase := actors.Phase[transport.Event]{Out: phaseOut, Keep: func(e transport.Event) bool {
+		_, received := e.(transport.Received)
+		return received
+	}}
+	switch {
+	case isPlugin(sec.Use):
+		p, err := pluginOf(sec, n.config.DataDir, "transport", n.log)
+		if err != nil {
+			return nil, actors.Candidate{}, err
+		}
+		return p, actors.EdgeFor(n.stack, transportSlot, func(out actors.Outlet[transport.Event]) actors.Edge[transport.Command] {
+			return p.Edge(out)
+		}, phase), nil
+	case sec.Use != "whisper":
+		return nil, actors.Candidate{}, unknown(sec, carriers()...)
+	}
+	c, err := kernel.Decode(sec, whisper.DefaultConfig())
+	if err != nil {
+		return nil, actors.Candidate{}, err
+	}
+	if before, err := whisperConfig(n.config); err != nil || before.MaxMessageSize != c.MaxMessageSize {
+		return nil, actors.Candidate{}, errors.Join(err, sec.Fault("max_message_size_bytes",
+			fmt.Sprintf("is %d while the links of this node were made for %d; that takes a restart", c.MaxMessageSize, before.MaxMessageSize)))
+	}
+	return nil, actors.LayerFor(n.stack, transportSlot, overlaySlot,
+		func(layers.Saved) *whisper.Node { return whisper.New(c) }, phase), nil
+}
