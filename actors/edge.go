@@ -123,11 +123,11 @@ func (b *bottom[C, E]) begin() {
 	})
 }
 
+// settle implements tenant.
+func (b *bottom[C, E]) settle() error { return nil }
+
 // retire implements tenant.
-func (b *bottom[C, E]) retire(keep any) error {
-	b.valve.filter(keep.(func(E) bool))
-	return nil
-}
+func (b *bottom[C, E]) retire(keep any) { b.valve.filter(keep.(func(E) bool)) }
 
 // end implements tenant.
 func (b *bottom[C, E]) end() { b.close() }

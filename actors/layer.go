@@ -120,14 +120,16 @@ func (l *Layer[C, E, BC, BE]) begin() {
 	l.resume()
 }
 
-// retire implements tenant.
-func (l *Layer[C, E, BC, BE]) retire(keep any) error {
+// settle implements tenant.
+func (l *Layer[C, E, BC, BE]) settle() error {
 	if l.commit(); l.stall.on {
 		return errors.New("the one in place cannot save what it has done")
 	}
-	l.keep = keep.(func(E) bool)
 	return nil
 }
+
+// retire implements tenant.
+func (l *Layer[C, E, BC, BE]) retire(keep any) { l.keep = keep.(func(E) bool) }
 
 // end implements tenant.
 func (l *Layer[C, E, BC, BE]) end() {

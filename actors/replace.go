@@ -23,7 +23,8 @@ type Candidate struct {
 
 // Phase says how long the resident before is phased out: it gets no more
 // commands, but still hears the slot below, and what it reports still goes up if
-// keep wants it. So nothing is lost that others sent while they did not know.
+// keep wants it. So nothing is lost that others sent while they did not know. A
+// layer that keeps records must not be phased out: its successor has them.
 type Phase[E any] struct {
 	Keep func(E) bool
 	Out  time.Duration
@@ -84,26 +85,48 @@ func (s *Stack) Replace(ctx context.Context, c Candidate) error {
 	}
 	s.replacing.Lock()
 	defer s.replacing.Unlock()
+	p := s.places[c.slot]
 	n := &newcomer{from: c.producer, keep: c.keep, phase: c.phase, answer: make(chan error, 1)}
-	if err := n.prepare(); err != nil {
+	err := n.prepare()
+	if err != nil && s.dismissRetired(ctx, p) {
+		err = n.prepare() // the retired one may have had the port it wants
+	}
+	if err != nil {
 		return err
 	}
 	if ctx.Err() != nil {
 		n.tenant.close()
 		return ctx.Err()
 	}
-	p := s.places[c.slot]
 	if s.kernel.Broken(p.name) {
 		p.seat.waiting.Store(n)
 		s.kernel.Hurry(p.name)
 	} else {
 		s.kernel.System().Root.Send(s.kernel.PID(p.name), n)
 	}
-	err := n.wait(ctx, p)
+	err = n.wait(ctx, p)
 	if err != nil && !errors.Is(err, errTaken) {
 		n.tenant.close()
 	}
 	return err
+}
+
+// dismissal ends the time of a retired tenant early, and answers whether there
+// was one.
+type dismissal struct{ answer chan bool }
+
+func (s *Stack) dismissRetired(ctx context.Context, p *place) bool {
+	if s.kernel.Broken(p.name) {
+		return false // the failure has ended it already
+	}
+	d := dismissal{make(chan bool, 1)}
+	s.kernel.System().Root.Send(s.kernel.PID(p.name), d)
+	select {
+	case was := <-d.answer:
+		return was
+	case <-ctx.Done():
+		return false
+	}
 }
 
 var errTaken = errors.New("the slot is busy; the exchange will still take place")
@@ -140,15 +163,16 @@ func (n *newcomer) wait(ctx context.Context, p *place) error {
 
 // exchange puts a new tenant in the place of the one there is.
 func (s *seat) exchange(ctx actor.Context, n *newcomer) {
-	err := tryOpen(ctx, n.tenant)
+	err := s.tenant.settle()
 	if err == nil {
-		err = s.tenant.retire(n.keep)
+		err = tryOpen(ctx, n.tenant)
 	}
 	if err != nil {
 		n.answer <- err
 		return
 	}
 	s.dismiss()
+	s.tenant.retire(n.keep)
 	old := s.tenant
 	s.retired, s.tenant, s.below = old, n.tenant, n.from.below
 	root, self := s.stack.kernel.System().Root, ctx.Self()

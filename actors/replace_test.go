@@ -193,6 +193,45 @@ func TestRetiredLayerIsHeardUntilItsTimeIsOver(t *testing.T) {
 	})
 }
 
+func TestOneThatWantsWhatTheRetiredOneHasGetsIt(t *testing.T) {
+	r := start(t, newCounter)
+	defer r.kernel.Stop()
+	var port sync.Mutex
+	all := actors.Phase[fact]{Out: time.Hour, Keep: func(fact) bool { return true }}
+	only := actors.EdgeFor(r.stack, midSlot, func(out actors.Outlet[fact]) actors.Edge[order] {
+		return &exclusive{source: source{out, nil, &events{}}, port: &port}
+	}, all)
+	r.replace(t, only)
+	if err := r.stack.Replace(t.Context(), only); err == nil || err.Error() != "port is taken" {
+		t.Errorf("beside itself: %v, want port is taken", err)
+	}
+	r.replace(t, r.withCounter(newCounter, all))
+	r.replace(t, only) // the first one is being phased out
+	r.roof.Send(add{3})
+	r.contains(t, 30)
+}
+
+// exclusive is a source of which there can be only one.
+type exclusive struct {
+	source
+	port *sync.Mutex
+	held bool
+}
+
+func (e *exclusive) Open() error {
+	if e.held = e.port.TryLock(); !e.held {
+		return errors.New("port is taken")
+	}
+	return e.source.Open()
+}
+
+func (e *exclusive) Close() {
+	if e.held {
+		e.port.Unlock()
+	}
+	e.source.Close()
+}
+
 func TestRetiredOneThatBreaksHarmsNobody(t *testing.T) {
 	r := start(t, newCounter)
 	defer r.kernel.Stop()

@@ -26,9 +26,13 @@ type tenant interface {
 	// hear takes one message. It panics if the tenant is broken.
 	hear(m any)
 
+	// settle finishes what it has begun, so that a successor that reads what it
+	// saved finds all.
+	settle() error
+
 	// retire makes it the predecessor of another tenant: it gets no commands any
 	// more and reports only what keep, a func(E) bool, wants.
-	retire(keep any) error
+	retire(keep any)
 
 	end()   // finishes what it has begun, then close
 	close() // frees everything; harmless when repeated
@@ -78,6 +82,10 @@ func (s *seat) Receive(ctx actor.Context) {
 		if m.of == s.retired {
 			s.dismiss()
 		}
+	case dismissal:
+		was := s.retired != nil
+		s.dismiss()
+		m.answer <- was
 	case interface{ owner() tenant }:
 		switch m.owner() {
 		case s.tenant:

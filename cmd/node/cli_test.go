@@ -52,8 +52,24 @@ func TestUnknownCommandIsMisuse(t *testing.T) {
 }
 
 func TestDemoLosesNothing(t *testing.T) {
-	t.Parallel()
-	code, out, errOut := runStrata(t, "demo", "--json", "--messages", "40")
+	for _, tt := range []struct {
+		flags    []string
+		messages int
+	}{
+		{nil, 40},
+		{[]string{"--transport", "libp2p"}, 40},
+		{[]string{"--transport", "udp"}, 40},
+		{[]string{"--swap"}, demoSwapMessages},
+	} {
+		t.Run(strings.Join(append([]string{"demo"}, tt.flags...), " "), func(t *testing.T) {
+			t.Parallel()
+			demoLosesNothing(t, tt.messages, tt.flags...)
+		})
+	}
+}
+
+func demoLosesNothing(t *testing.T, messages int, flags ...string) {
+	code, out, errOut := runStrata(t, append([]string{"demo", "--json"}, flags...)...)
 	if code != exitOK || errOut != "" {
 		t.Fatalf("code %d: %s", code, errOut)
 	}
@@ -70,7 +86,7 @@ func TestDemoLosesNothing(t *testing.T) {
 		t.Fatalf("the last line is no summary: %s", last)
 	}
 	s := *end.Summary
-	if s.Sent != 40 || s.Delivered != 40 || s.Lost != 0 || s.Duplicates != 0 || s.LeftRunning != 0 {
+	if s.Sent != messages || s.Delivered != messages || s.Lost != 0 || s.Duplicates != 0 || s.LeftRunning != 0 {
 		t.Errorf("got %+v", s)
 	}
 }

@@ -4,12 +4,23 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"os"
 	"testing"
 	"unicode"
 	"unicode/utf8"
 )
+
+// logged reports whether the log has a text.
+func (s *besieged) logged(t *testing.T, text string) bool {
+	t.Helper()
+	b, err := os.ReadFile(s.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Contains(b, []byte(text))
+}
 
 // checkLog fails the test if a record of the node's log is not one, would steer
 // a terminal, or pretends to be the node's, or if there are too many.

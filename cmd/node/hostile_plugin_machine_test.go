@@ -42,7 +42,7 @@ func assailTheMachine(t *testing.T, program string) {
 		}
 		s.withoutCanary(t)
 		s.stop(t)
-		s.checkLog(t, usualLines)
+		s.checkLog(t, maxRecords)
 	})
 	t.Run("thief-unconfined", func(t *testing.T) {
 		t.Parallel()
@@ -184,8 +184,11 @@ func (s *besieged) withoutCanary(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range append(paths, s.log) {
-		if b, err := os.ReadFile(path); err == nil && strings.Contains(string(b), canary) {
-			t.Errorf("%s has the canary", path)
+		if info, err := os.Lstat(path); err != nil || !info.Mode().IsRegular() {
+			continue // a link into the dark
+		}
+		if b, err := os.ReadFile(path); err != nil || strings.Contains(string(b), canary) {
+			t.Errorf("%s has the canary, or cannot be read: %v", path, err)
 		}
 	}
 }

@@ -49,9 +49,7 @@ func refusedAtStart(t *testing.T, program, name, settings, reason string) {
 	if s.cmd.ProcessState.ExitCode() != exitFailed {
 		t.Errorf("the node ends with %v, want exit status %d", s.cmd.ProcessState, exitFailed)
 	}
-	if left := processesOf(t, s.token); len(left) > 0 {
-		t.Errorf("%d processes of the plugin are left", len(left))
-	}
+	s.noneLeft(t, time.Now())
 }
 
 // maxRefusal bounds what is said of why a plugin was refused, in bytes.
@@ -59,17 +57,17 @@ const maxRefusal = 8 << 10
 
 func checkRefusal(t *testing.T, text, reason string) {
 	t.Helper()
-	if !strings.Contains(text, reason) || !strings.Contains(text, "hostile") {
-		t.Errorf("the reason is %q, want one that names the plugin and says %s", text, reason)
+	if !strings.Contains(text, reason) || !strings.Contains(text, "transport") {
+		t.Errorf("the reason is %q, want one that names the slot and says %s", text, reason)
 	}
-	if len(text) > maxRefusal || !printableAll(text) {
+	if len(text) > maxRefusal || !printableAll(strings.TrimSpace(text)) {
 		t.Errorf("the reason has %d bytes, at most %d and printable: %q", len(text), maxRefusal, text[:min(len(text), 500)])
 	}
 }
 
 // refusedAsReplacement offers all of them to a running node.
 func refusedAsReplacement(t *testing.T, program string) {
-	node := start(t, strings.Replace(plainText, "ADDRESS", "127.0.0.1:0", 1), bootOptions{})
+	node := start(t, strings.Replace(plainText, "ADDRESS", "127.0.0.1:0", 1), bootOptions{}, "crashed")
 	stranger := payload.ChatID(someKey(t))
 	before, _ := transportOf(t, node.api)
 	for _, tt := range unstartable {
@@ -88,9 +86,7 @@ func refusedAsReplacement(t *testing.T, program string) {
 			if m, err := node.api.Say(t.Context(), stranger, "after "+tt.name); err != nil || m.Status != payload.Pending {
 				t.Errorf("a message is %v, %v, want it to be pending", m.Status, err)
 			}
-			if left := processesOf(t, token); len(left) > 0 {
-				t.Errorf("%d processes of the plugin are left", len(left))
-			}
+			noneLeft(t, token, time.Now())
 		})
 	}
 	node.healthy(t)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -46,6 +47,8 @@ type besieged struct {
 	api   *rpc.Client
 	base  int64 // bytes of memory of the node when it was up
 
+	unwatch func()
+
 	mu     sync.Mutex
 	faults []string
 }
@@ -74,11 +77,17 @@ func besiege(t *testing.T, program, name, settings string) *besieged {
 			t.Fatalf("the node has ended: %s", s.said(t))
 		default:
 		}
-		api, err := rpc.Dial(t.Context(), s.dir)
-		s.api = api
-		return err == nil
+		if s.api == nil {
+			api, err := rpc.Dial(t.Context(), s.dir)
+			if err != nil {
+				return false
+			}
+			s.api = api
+			t.Cleanup(api.Close)
+		}
+		st, err := s.api.Status(t.Context())
+		return err == nil && !slices.ContainsFunc(st.Layers, func(l rpc.Layer) bool { return l.State == kernel.Starting })
 	})
-	t.Cleanup(s.api.Close)
 	s.base = s.memory(t, "VmRSS")
 	s.watch(t)
 	return s
@@ -140,7 +149,7 @@ func (s *besieged) fault(format string, args ...any) {
 	}
 }
 
-// watch asks the node all the time how it is, until it stops.
+// watch asks the node all the time how it is, until unwatch.
 func (s *besieged) watch(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -170,7 +179,8 @@ func (s *besieged) watch(t *testing.T) {
 			}
 		}
 	}()
-	t.Cleanup(func() { cancel(); <-done })
+	s.unwatch = func() { cancel(); <-done }
+	t.Cleanup(s.unwatch)
 }
 
 // transport returns how the transport slot is.
@@ -219,6 +229,7 @@ func (s *besieged) says(t *testing.T, chat payload.ChatID, text string) payload.
 // order, or if anything of the plugin is left.
 func (s *besieged) stop(t *testing.T) {
 	t.Helper()
+	s.unwatch()
 	begin := time.Now()
 	if err := s.cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatalf("the node has ended by itself: %v: %s", err, s.said(t))
@@ -231,9 +242,24 @@ func (s *besieged) stop(t *testing.T) {
 	if !s.cmd.ProcessState.Success() {
 		t.Errorf("the node ends with %v: %s", s.cmd.ProcessState, s.said(t))
 	}
-	if left := processesOf(t, s.token); len(left) > 0 {
-		t.Errorf("%d processes of the plugin are left %v after the node was told to end", len(left), time.Since(begin))
-	}
+	s.noneLeft(t, begin)
+}
+
+// noneLeft fails the test unless all processes of the plugin are gone soon.
+func (s *besieged) noneLeft(t *testing.T, since time.Time) {
+	t.Helper()
+	noneLeft(t, s.token, since)
+}
+
+func noneLeft(t *testing.T, token string, since time.Time) {
+	t.Helper()
+	eventually(t, "the end of the plugin's processes", func() bool {
+		left := processesOf(t, token)
+		if took := time.Since(since); len(left) > 0 && took > stopWithin {
+			t.Fatalf("%d processes of the plugin are left after %v", len(left), took)
+		}
+		return len(left) == 0
+	})
 }
 
 // memory returns a value of /proc/PID/status of the node in bytes.

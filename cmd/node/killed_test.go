@@ -52,18 +52,23 @@ func (k *talk) run(p, other *party, name string) {
 		if i%2 == 1 {
 			s.chat, s.public = channel, true
 		}
-		k.mu.Lock()
-		k.said = append(k.said, s)
-		k.byText[s.text] = s
-		k.mu.Unlock()
-		// Not k.ctx: what was begun is waited for.
-		_, err := p.api.Say(context.Background(), s.chat, s.text)
-		k.mu.Lock()
-		s.acked = err == nil
-		if err != nil {
-			k.refused = append(k.refused, fmt.Errorf("%s: %w", s.text, err))
-		}
-		k.mu.Unlock()
+		k.say(s)
+	}
+}
+
+// say has a message said, and notes it before.
+func (k *talk) say(s *saying) {
+	k.mu.Lock()
+	k.said = append(k.said, s)
+	k.byText[s.text] = s
+	k.mu.Unlock()
+	// Not k.ctx: what was begun is waited for.
+	_, err := s.from.api.Say(context.Background(), s.chat, s.text)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s.acked = err == nil
+	if err != nil {
+		k.refused = append(k.refused, fmt.Errorf("%s: %w", s.text, err))
 	}
 }
 

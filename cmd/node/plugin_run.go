@@ -32,7 +32,7 @@ stopped at a breakpoint for as long as you like; its output goes to the terminal
 A plugin ends when its node does. It is then started again, on the same socket,
 until you interrupt it; it is an error if it ends by itself.`,
 		Example: `  strata plugin run --dev ./mine
-  strata plugin run --dev --socket /tmp/mine.sock /usr/bin/python3 ./mine.py`,
+  strata plugin run --dev --socket mine.sock /usr/bin/python3 ./mine.py`,
 		Args: commandArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !d.dev {

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,6 +31,10 @@ func readPlugin(sec kernel.Section) (subject, error) {
 	c.Pins = pins
 	s := subject{name: sec.Use, args: c.Command, config: c}
 	switch {
+	case sec.Use == usePlugin && c.Attach != "":
+		s.name = "attached"
+	case c.Attach != "":
+		return s, sec.Fault("attach", sec.Use+" is compiled in; one that runs already is used by 'use: plugin'")
 	case sec.Use == usePlugin && len(c.Command) == 0:
 		return s, sec.Fault("command", "is empty: it names the program of the plugin")
 	case sec.Use == usePlugin:
@@ -43,4 +49,21 @@ func readPlugin(sec kernel.Section) (subject, error) {
 		s.args = []string{self, "plugin", "serve", sec.Use}
 	}
 	return s, nil
+}
+
+// opener returns what starts the plugin, or connects to it.
+func (s subject) opener(log *slog.Logger) plugin.Opener {
+	switch {
+	case s.config.Attach != "":
+		return plugin.Attach(s.config.Attach)
+	case len(s.args) > 0:
+		return plugin.Process(s.name, s.config, s.args, log)
+	}
+	inProcess := plugin.InProcess(builtin[s.name])
+	return func(ctx context.Context) (plugin.Running, error) {
+		if err := os.MkdirAll(s.config.Dir, 0o700); err != nil {
+			return nil, err
+		}
+		return inProcess(ctx)
+	}
 }

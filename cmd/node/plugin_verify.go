@@ -150,7 +150,7 @@ func (s subject) verify(ctx context.Context) (v verified, err error) {
 	defer remove()
 	s.config.Dir = dir
 	begin := time.Now()
-	run, err := plugin.Process(s.name, s.config, s.args, slog.New(slog.DiscardHandler))(ctx)
+	run, err := s.opener(slog.New(slog.DiscardHandler))(ctx)
 	if err != nil {
 		return v, err
 	}
@@ -194,7 +194,7 @@ func (v verified) print(w io.Writer) error {
 			wordOf(i.Ordering, []string{"none", "by sender"}), wordOf(i.Storage, []string{"none", "for the TTL", "for long"}))
 		line("abilities", "%s", strings.Join(abilitiesOf(*i), ", "))
 		if len(i.Addresses) > 0 {
-			line("reached at", "%s", strings.Join(i.Addresses, ", "))
+			line("addresses", "%s", strings.Join(i.Addresses, ", "))
 		}
 	}
 	if v.Pinned {

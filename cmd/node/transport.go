@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -85,42 +84,16 @@ func standTransport(s *actors.Stack, cfg kernel.Config, r *residents, log *slog.
 
 // pluginOf returns the transport that a section describes, to be opened later.
 func pluginOf(sec kernel.Section, dataDir, slot string, log *slog.Logger) (*plugin.Resident, error) {
-	c, err := kernel.Decode(sec, plugin.DefaultConfig())
+	p, err := readPlugin(sec)
 	if err != nil {
 		return nil, err
 	}
-	name := sec.Use
-	switch {
-	case sec.Use == usePlugin && len(c.Command) == 0:
-		return nil, sec.Fault("command", "is empty: it names the program of the plugin")
-	case sec.Use == usePlugin:
-		c.Command = slices.Clone(c.Command)
-		for i, arg := range c.Command {
-			c.Command[i] = besides(sec.File(), arg)
-		}
-		name = strings.TrimSuffix(filepath.Base(c.Command[0]), filepath.Ext(c.Command[0]))
-	case len(c.Command) > 0:
-		return nil, sec.Fault("command", fmt.Sprintf("%s is compiled in; a program is used by 'use: plugin'", sec.Use))
+	if dataDir, err = filepath.Abs(dataDir); err != nil {
+		return nil, err
 	}
-	pins := map[string]string{}
-	for file, sum := range c.Pins {
-		pins[besides(sec.File(), file)] = sum
-	}
-	c.Pins = pins
-	c.Dir = filepath.Join(dataDir, "plugins", slot, name)
-	c.Hide = []string{dataDir}
-	if sec.Use != usePlugin && !c.Process {
-		return plugin.NewResident(sec.Use, c, plugin.InProcess(builtin[sec.Use]), log), nil
-	}
-	args := c.Command
-	if sec.Use != usePlugin {
-		self, err := os.Executable()
-		if err != nil {
-			return nil, err
-		}
-		args = []string{self, "plugin", "serve", sec.Use}
-	}
-	return plugin.NewResident(sec.Use, c, plugin.Process(name, c, args, log), log), nil
+	p.config.Dir = filepath.Join(dataDir, "plugins", slot, p.name)
+	p.config.Hide = []string{dataDir}
+	return plugin.NewResident(sec.Use, p.config, p.opener(log), log), nil
 }
 
 // besides makes a path that begins with ./ or ../ relative to the folder of the

@@ -30,21 +30,12 @@ type Attached struct {
 	done    chan struct{}
 }
 
-// CheckAttach returns what is wrong with an address for Attach, or nil.
-func CheckAttach(address string) error {
-	path, ok := strings.CutPrefix(address, "unix:")
-	if !ok || !filepath.IsAbs(path) {
-		return fmt.Errorf("host: attach: %q is not unix: and an absolute path", address)
-	}
-	return nil
-}
-
 // Attach connects to a plugin that serves the newest version without TLS at
 // address, as unix:/path/to/socket. It returns when the plugin has answered a
 // Ping. The caller has to call Kill.
 func Attach(ctx context.Context, address string) (*Attached, error) {
-	if err := CheckAttach(address); err != nil {
-		return nil, err
+	if path, ok := strings.CutPrefix(address, "unix:"); !ok || !filepath.IsAbs(path) {
+		return nil, fmt.Errorf("host: attach: %q is not unix: and an absolute path", address)
 	}
 	conn, err := grpc.NewClient(address, append(dialOptions(),
 		grpc.WithTransportCredentials(insecure.NewCredentials()))...)
@@ -59,6 +50,7 @@ func Attach(ctx context.Context, address string) (*Attached, error) {
 		conn.Close()
 		return nil, err
 	}
+	a.NoTimeouts = true // it may stand at a breakpoint
 	go a.attend()
 	return a, nil
 }
@@ -93,6 +85,9 @@ func (a *Attached) Err() error {
 	select {
 	case <-a.asked:
 		return nil
+	default:
+	}
+	select {
 	case <-a.done:
 		return fmt.Errorf("host: %s: %w", a.address, a.Remote.Err())
 	default:

@@ -2,7 +2,6 @@ package host
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -28,11 +27,6 @@ const (
 	shutdownTime = 500 * time.Millisecond // for the process to end afterwards
 	giveUpTime   = 5 * time.Second        // for the kernel to remove a killed process
 
-	// maxTemp is the length in bytes of the folder of temporary files above
-	// which another is taken: the path of a unix socket has at most 108, and
-	// go-plugin needs up to 56.
-	maxTemp = 48
-
 	// lastShown is how many lines of a plugin's output an error of Start has.
 	lastShown = 3
 )
@@ -42,6 +36,7 @@ const (
 type Process struct {
 	*transport.Remote
 	child  *child
+	run    *runFolder
 	client *plugin.Client
 	health healthpb.HealthClient
 
@@ -76,7 +71,7 @@ func Start(ctx context.Context, command Command) (*Process, error) {
 			fmt.Errorf("it was not ready within %v", c.StartTimeout))
 		defer cancel()
 	}
-	p := &Process{child: newChild(c, prog, run), asked: make(chan struct{}), done: make(chan struct{})}
+	p := &Process{child: newChild(c, prog, run.path), run: run, asked: make(chan struct{}), done: make(chan struct{})}
 	if err := p.connect(ctx); err != nil {
 		if p.child.process != nil {
 			p.child.settle(err)
@@ -98,19 +93,6 @@ func makePrivate(c *Command) error {
 	}
 	c.Dir = resolved(c.Dir)
 	return nil
-}
-
-// makeRun makes the folder of the socket, which only this user may enter.
-func makeRun() (string, error) {
-	temp := resolved(os.TempDir())
-	if len(temp) > maxTemp {
-		temp = "/tmp"
-	}
-	run, err := os.MkdirTemp(temp, "strata-")
-	if err != nil {
-		return "", fmt.Errorf("host: %w", err)
-	}
-	return run, nil
 }
 
 // connect starts the process and shakes hands. When ctx ends, the process does.
@@ -147,6 +129,7 @@ func (p *Process) connect(ctx context.Context) error {
 		return err
 	}
 	p.Remote = raw.(*transport.Remote)
+	p.NoTimeouts = p.child.command.Debug
 	p.health = healthpb.NewHealthClient(protocol.(*plugin.GRPCClient).Conn)
 	if err := p.Ping(ctx); err != nil {
 		return err
@@ -209,52 +192,6 @@ func (p *Process) abandon() {
 	}
 }
 
-// attend waits for the end of the plugin, or brings it about.
-func (p *Process) attend() {
-	defer close(p.done)
-	select {
-	case <-p.child.ended:
-	case <-p.Remote.Broken():
-		p.judge(p.Remote.Err())
-	case <-p.asked:
-		p.closeGently()
-	}
-	p.child.kill()
-	p.tidy()
-	if !await(p.child.gone, giveUpTime) {
-		p.child.end(errors.New("it did not end though killed"))
-		return
-	}
-	<-p.child.drained
-}
-
-// judge decides what follows from a Remote that works no more.
-func (p *Process) judge(err error) {
-	switch {
-	case errors.Is(err, transport.ErrClosed):
-		// Somebody has closed the transport, at which the process ends.
-		p.child.end(nil)
-		await(p.child.gone, shutdownTime)
-	case errors.Is(err, transport.ErrUnavailable):
-		// The process is ending, most likely, and will have said why.
-		await(p.child.ended, drainTime)
-	}
-	p.child.end(err)
-}
-
-// closeGently lets the transport close and the process end. The deadlines are
-// ours, since go-plugin's Kill would wait for an answer for ever.
-func (p *Process) closeGently() {
-	p.child.end(nil)
-	p.child.owned().usage() // its children, before it leaves them behind
-	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
-	defer cancel()
-	// It may be closed already, and nothing else would follow from an error.
-	_ = p.Remote.Close(ctx)
-	go p.client.Kill() // asks it to shut down
-	await(p.child.gone, shutdownTime)
-}
-
 // tidy ends go-plugin's part and removes the folder of the socket.
 func (p *Process) tidy() {
 	if p.child.process != nil {
@@ -266,68 +203,5 @@ func (p *Process) tidy() {
 		await(finished, giveUpTime)
 	}
 	p.child.line.Close()
-	os.RemoveAll(p.child.run)
+	p.run.remove()
 }
-
-// PID returns the number of the process, as the host sees it.
-func (p *Process) PID() int { return p.child.process.Pid }
-
-// Done is closed when the process is gone, or was given up, for whatever cause.
-func (p *Process) Done() <-chan struct{} { return p.done }
-
-// Err says why the process ended: how it exited, which limit or rule it broke.
-// It is nil while it runs, and if Kill ended it.
-func (p *Process) Err() error {
-	select {
-	case <-p.done:
-	default:
-		return nil
-	}
-	if cause := p.child.cause(); cause != nil {
-		return fmt.Errorf("host: %s: %w", p.child.command.Name, cause)
-	}
-	return nil
-}
-
-// Ping asks the plugin whether it is well. ctx should have a deadline.
-func (p *Process) Ping(ctx context.Context) error {
-	reply, err := p.health.Check(ctx, &healthpb.HealthCheckRequest{Service: plugin.GRPCServiceName})
-	if err != nil {
-		return fmt.Errorf("host: ping %s: %s", p.child.command.Name, transport.Clean(err.Error(), transport.MaxText))
-	}
-	if reply.Status != healthpb.HealthCheckResponse_SERVING {
-		return fmt.Errorf("host: ping %s: its health is %s", p.child.command.Name, transport.Clean(reply.Status.String(), maxKey))
-	}
-	return nil
-}
-
-// Kill closes the transport, ends the process, if need be by force after 2 s,
-// and all its descendants, and removes its socket. It returns when that is
-// done. It may be called several times and at the same time.
-func (p *Process) Kill() {
-	p.askOnce.Do(func() { close(p.asked) })
-	<-p.done
-}
-
-// Confinement says what confines the plugin, as "landlock 7, namespaces,
-// seccomp", or "none: " with the reason.
-func (p *Process) Confinement() string { return p.child.confine }
-
-// LastLog returns the last 200 lines of the plugin's output and, if it crashed,
-// the first 1000 of what it then printed, clean and at most 1 KiB each. It may
-// be called after the end too.
-func (p *Process) LastLog() []string { return p.child.print.last() }
-
-// await waits for done, no longer than d, and tells whether it is.
-func await(done <-chan struct{}, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-done:
-		return true
-	case <-timer.C:
-		return false
-	}
-}
-
-var _ transport.Transport = (*Process)(nil)

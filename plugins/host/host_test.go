@@ -42,16 +42,10 @@ func (j *journal) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(j, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// command returns one for the plugin that play knows under mode.
+// command returns one for the plugin that play knows under mode. Its sockets are
+// in a folder of their own, which is to be empty in the end.
 func command(t *testing.T, mode string) (host.Command, *journal) {
 	t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	j := &journal{}
-	// The sockets are in the folder of temporary files, which is to be empty in
-	// the end.
 	temp, err := os.MkdirTemp("/tmp", "ht-")
 	if err != nil {
 		t.Fatal(err)
@@ -64,6 +58,17 @@ func command(t *testing.T, mode string) (host.Command, *journal) {
 		}
 		os.RemoveAll(temp)
 	})
+	return commandHere(t, mode)
+}
+
+// commandHere is command with sockets in the folder of temporary files.
+func commandHere(t *testing.T, mode string) (host.Command, *journal) {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := &journal{}
 	return host.Command{
 		Name: "tested", Args: []string{exe}, Dir: filepath.Join(t.TempDir(), "own"),
 		Env: map[string]string{modeVariable: mode, "HOSTTEST_ARG": ""},

@@ -22,6 +22,7 @@ const (
 	maxRaw    = 16 << 10 // bytes of a line that are read; the rest of it is dropped
 	maxLine   = 1 << 10  // bytes of a message
 	maxKey    = 64       // bytes of the name of an attribute
+	maxKept   = 2 << 10  // bytes of a line until LastLog is asked for
 	maxValue  = 256      // bytes of the value of an attribute
 	maxAttrs  = 16       // attributes of a line
 	maxRecent = 200      // lines for LastLog
@@ -37,9 +38,10 @@ type printer struct {
 	limit *rate.Limiter
 
 	mu      sync.Mutex
-	recent  []string // the last lines, oldest first
-	trace   []string // of a crash, from its first line
-	block   []string // of an exception in Python that is being read
+	recent  [maxRecent][]byte // the last lines as they came, in a ring
+	count   int               // of all lines that were put there
+	trace   []string          // of a crash, from its first line
+	block   []string          // of an exception in Python that is being read
 	dropped int
 }
 
@@ -50,81 +52,78 @@ func newPrinter(log *slog.Logger, name string, perSecond int) *printer {
 	}
 }
 
-// line takes a line of output without its end.
+// line takes a line of output without its end. A line that is dropped costs
+// little, so that a flood of them burdens the plugin more than the host.
 func (p *printer) line(raw []byte) {
+	raw = bytes.TrimRight(raw, " \t\r")
+	if len(raw) == 0 {
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if r, ok := parseRecord(raw); ok {
-		p.keep(r.level.String() + " " + r.text)
-		p.emit(r.level, r.text, r.attrs)
+	if len(p.trace) > 0 {
+		p.continueTrace(raw)
 		return
 	}
-	text := transport.Clean(string(bytes.TrimRight(raw, " \t\r")), maxLine)
-	if text == "" {
-		return
-	}
-	p.keep(text)
+	slot := &p.recent[p.count%maxRecent]
+	*slot = append((*slot)[:0], raw[:min(len(raw), maxKept)]...)
+	p.count++
 	switch {
-	case len(p.trace) > 0:
-		if len(p.trace) == headTrace {
-			p.emitTrace()
-		}
 	case len(p.block) > 0:
-		p.continueBlock(raw, text)
-	case strings.HasPrefix(text, "Traceback (most recent call last)"):
-		p.block = []string{text}
-	case strings.HasPrefix(text, "panic: "), strings.HasPrefix(text, "fatal error: "):
-		p.trace = []string{text}
-	default:
-		p.emit(slog.LevelDebug, text, nil)
+		p.continueBlock(raw)
+	case bytes.HasPrefix(raw, []byte("Traceback (most recent call last)")):
+		p.block = []string{transport.Clean(string(raw), maxLine)}
+	case bytes.HasPrefix(raw, []byte("panic: ")), bytes.HasPrefix(raw, []byte("fatal error: ")):
+		p.trace = []string{transport.Clean(string(raw), maxLine)}
+	case p.allow():
+		r := parseLine(raw)
+		p.log.LogAttrs(context.Background(), r.level, r.text, r.attrs...)
 	}
 }
 
-// keep remembers a line for LastLog. From the start of a crash on the first
-// lines are worth more than the last.
-func (p *printer) keep(text string) {
-	if len(p.trace) > 0 {
-		if len(p.trace) < maxTrace {
-			p.trace = append(p.trace, text)
-		}
-		return
+// continueTrace takes a line after the first of a crash. From there on the
+// first lines are worth more than the last.
+func (p *printer) continueTrace(raw []byte) {
+	if len(p.trace) < maxTrace {
+		p.trace = append(p.trace, transport.Clean(string(raw), maxLine))
 	}
-	if len(p.recent) == maxRecent {
-		p.recent = slices.Delete(p.recent, 0, 1)
+	if len(p.trace) == headTrace {
+		p.emitTrace()
 	}
-	p.recent = append(p.recent, text)
 }
 
 // continueBlock takes a line of a Python exception, which ends with the first
 // line that is not indented.
-func (p *printer) continueBlock(raw []byte, text string) {
+func (p *printer) continueBlock(raw []byte) {
+	text := transport.Clean(string(raw), maxLine)
+	ended := raw[0] != ' ' && raw[0] != '\t'
 	if len(p.block) < headTrace {
 		p.block = append(p.block, text)
+	} else if ended {
+		p.block[headTrace-1] = text
 	}
-	if raw[0] == ' ' || raw[0] == '\t' {
+	if !ended {
 		return
 	}
-	p.block[len(p.block)-1] = text
-	p.emit(slog.LevelError, "exception", []slog.Attr{slog.String("trace", strings.Join(p.block, "\n"))})
+	if p.allow() {
+		p.log.Error("exception", "trace", strings.Join(p.block, "\n"))
+	}
 	p.block = nil
 }
 
 func (p *printer) emitTrace() {
 	head := p.trace[:min(len(p.trace), headTrace)]
-	p.log.LogAttrs(context.Background(), slog.LevelError, "crashed", slog.String("trace", strings.Join(head, "\n")))
+	p.log.Error("crashed", "trace", strings.Join(head, "\n"))
 }
 
-func (p *printer) emit(level slog.Level, text string, attrs []slog.Attr) {
+// allow tells whether a line may be logged now.
+func (p *printer) allow() bool {
 	if !p.limit.Allow() {
 		p.dropped++
-		return
+		return false
 	}
 	p.emitDropped()
-	// The attributes are in a group, so that none can pass for the host's own.
-	if len(attrs) > 0 {
-		attrs = []slog.Attr{{Key: "with", Value: slog.GroupValue(attrs...)}}
-	}
-	p.log.LogAttrs(context.Background(), level, text, attrs...)
+	return true
 }
 
 func (p *printer) emitDropped() {
@@ -148,11 +147,18 @@ func (p *printer) end() {
 func (p *printer) last() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.trace) == 0 {
-		return slices.Clone(p.recent)
+	var lines []string
+	for i := max(0, p.count-maxRecent); i < p.count; i++ {
+		r := parseLine(p.recent[i%maxRecent])
+		if r.json {
+			r.text = r.level.String() + " " + r.text
+		}
+		lines = append(lines, r.text)
 	}
-	// The first line of the crash is the last of recent too.
-	return slices.Concat(p.recent, p.trace[1:])
+	if len(p.trace) > 0 { // its first line is the last of the others
+		lines = append(lines, p.trace[1:]...)
+	}
+	return lines
 }
 
 // crash returns the first line of a crash, or "".
@@ -165,39 +171,45 @@ func (p *printer) crash() string {
 	return p.trace[0]
 }
 
-// record is a line in the JSON form of hclog.
+// record is a line of output, taken apart.
 type record struct {
 	level slog.Level
 	text  string
 	attrs []slog.Attr
+	json  bool
 }
 
-// parseRecord reads a JSON line; ok is false for every other one. Nothing is
+// parseLine reads a line in the JSON form of hclog, or any other. Nothing is
 // assumed of the types of the values.
-func parseRecord(raw []byte) (r record, ok bool) {
-	if len(raw) == 0 || raw[0] != '{' {
-		return record{}, false
-	}
+func parseLine(raw []byte) record {
+	plain := record{level: slog.LevelDebug}
 	var fields map[string]any
-	if err := json.Unmarshal(raw, &fields); err != nil {
-		return record{}, false
+	if raw[0] != '{' || json.Unmarshal(raw, &fields) != nil {
+		plain.text = transport.Clean(string(raw), maxLine)
+		return plain
 	}
 	text, isText := fields["@message"].(string)
 	level, isLevel := fields["@level"].(string)
 	if !isText || !isLevel {
-		return record{}, false
+		plain.text = transport.Clean(string(raw), maxLine)
+		return plain
 	}
-	r = record{level: levelOf(level), text: transport.Clean(text, maxLine)}
+	var with []slog.Attr
 	for _, key := range slices.Sorted(maps.Keys(fields)) {
 		if key == "@message" || key == "@level" || key == "@timestamp" {
 			continue
 		}
-		if len(r.attrs) == maxAttrs {
+		if len(with) == maxAttrs {
 			break
 		}
-		r.attrs = append(r.attrs, slog.Any(transport.Clean(key, maxKey), valueOf(fields[key])))
+		with = append(with, slog.Any(transport.Clean(key, maxKey), valueOf(fields[key])))
 	}
-	return r, true
+	r := record{level: levelOf(level), text: transport.Clean(text, maxLine), json: true}
+	if len(with) > 0 {
+		// In a group, so that none can pass for the host's own.
+		r.attrs = []slog.Attr{{Key: "with", Value: slog.GroupValue(with...)}}
+	}
+	return r
 }
 
 func levelOf(name string) slog.Level {

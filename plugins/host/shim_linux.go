@@ -45,7 +45,7 @@ func Shim() {
 	}
 	// The host sees a missing report too.
 	_ = out.Encode(report{Fault: err.Error(), Checksum: errors.Is(err, ErrChecksum)})
-	os.Exit(1)
+	os.Exit(1) //nolint:forbidigo // the shim is a main of its own
 }
 
 // carryOut confines this thread and executes the plugin. It returns only if

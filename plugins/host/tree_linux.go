@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // tree is the processes of a plugin.
@@ -65,22 +66,48 @@ func (t *tree) kill() {
 		}
 		return
 	}
-	// They are stopped before they are killed: one that ends hands its children
-	// over to somebody else, and one that runs has new ones meanwhile. The
-	// rounds are bounded, since what cannot be stopped shall not hold up the
-	// host.
-	for range 50 {
-		before := len(t.known)
-		all := t.search()
-		for _, p := range all {
-			_ = syscall.Kill(p.id, syscall.SIGSTOP)
+	t.stopAll()
+	t.killAll()
+}
+
+// Rounds in which processes without a namespace are stopped and killed, and the
+// pause in between. They are bounded, since what cannot be killed shall not
+// hold up the host.
+const (
+	killRounds = 200
+	killPause  = time.Millisecond
+)
+
+// stopAll stops the processes before they are killed: one that ends hands its
+// children over to somebody else, and one that runs has new ones meanwhile. A
+// signal takes effect some time after it was sent.
+func (t *tree) stopAll() {
+	for range killRounds {
+		running := false
+		for _, p := range t.search() {
+			if !p.stopped {
+				running = true
+				_ = syscall.Kill(p.id, syscall.SIGSTOP)
+			}
 		}
-		if len(all) <= before {
-			break
+		if !running {
+			return
 		}
+		time.Sleep(killPause)
 	}
-	for id := range t.known {
-		_ = syscall.Kill(id, syscall.SIGKILL)
+}
+
+// killAll kills them until they are gone.
+func (t *tree) killAll() {
+	for range killRounds {
+		all := t.search()
+		if len(all) == 0 {
+			return
+		}
+		for _, p := range all {
+			_ = syscall.Kill(p.id, syscall.SIGKILL)
+		}
+		time.Sleep(killPause)
 	}
 }
 
@@ -149,6 +176,7 @@ type process struct {
 	id, parent, session int
 	start               uint64 // ticks since boot
 	resident            int64  // bytes
+	stopped             bool
 }
 
 // readProcess reads about a process; ok is false if it is none or has ended.
@@ -165,6 +193,7 @@ func readProcess(id int) (p process, ok bool) {
 		return process{}, false
 	}
 	p.id = id
+	p.stopped = fields[state] == "T"
 	p.parent, _ = strconv.Atoi(fields[parent])
 	p.session, _ = strconv.Atoi(fields[session])
 	p.start, _ = strconv.ParseUint(fields[start], 10, 64)

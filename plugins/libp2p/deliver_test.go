@@ -294,7 +294,7 @@ func TestBurstOfThousandsIsDelivered(t *testing.T) {
 		n.subscribe(t, topic)
 	}
 	nodes[0].awaitPeers(t, hosts-1)
-	text := string(make([]byte, 1024))
+	text := string(make([]byte, 256))
 	began := time.Now()
 	var sent sync.WaitGroup
 	for part := range 2 { // two senders at opposite ends

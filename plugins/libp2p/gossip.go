@@ -19,7 +19,7 @@ const (
 
 	frameSlack   = 4 << 10 // bytes of a gossip frame beside one envelope of full length
 	maxAnnounced = 1024    // topics in one announcement of a peer
-	scoreEvery   = 5 * time.Second
+	scoreEvery   = time.Second
 )
 
 // Thresholds of scores: below the first no gossip is exchanged with a peer, it

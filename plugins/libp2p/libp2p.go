@@ -122,7 +122,7 @@ func (t *Transport) open(dir string, random io.Reader) error {
 	l := &links{
 		limit: int64(t.conf.QueueMiB) << 20, count: c, relayed: t.pool.relayed, slow: t.cut, peers: map[peer.ID]*link{},
 	}
-	t.tracer = &tracer{count: c, links: l, flying: t.pool.flying, lost: t.lost, missed: t.missed, meshes: t.meshes, mesh: map[member]struct{}{}}
+	t.tracer = &tracer{count: c, links: l, flying: t.pool.flying, lost: t.lost, missed: t.missed, meshes: t.meshes, reach: t.reach, mesh: map[member]struct{}{}}
 	t.asker = newAsker(c)
 	t.asker.fetch, t.asker.hint = t.fetch, t.hint
 	t.meters = &meters{burst: 2*t.conf.RecentMiB<<20 + t.codec.maxWire(), peers: map[peer.ID]*meter{}}

@@ -48,7 +48,9 @@ func (l *links) queue(p peer.ID, size int, own []*entry) {
 	cut := !k.cut && k.queued-k.written > l.limit
 	k.cut = k.cut || cut
 	l.mu.Unlock()
-	l.relayed(done...)
+	if len(done) > 0 {
+		l.relayed(done...)
+	}
 	if cut {
 		l.count.slow.Add(1)
 		l.slow(p)
@@ -67,7 +69,9 @@ func (l *links) wrote(p peer.ID, size int64) {
 		done = k.passed()
 	}
 	l.mu.Unlock()
-	l.relayed(done...)
+	if len(done) > 0 {
+		l.relayed(done...)
+	}
 }
 
 // passed takes the own envelopes that have been written.

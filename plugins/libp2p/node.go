@@ -2,7 +2,9 @@ package libp2p
 
 import (
 	"fmt"
+	"log/slog"
 	"net/netip"
+	"os"
 	"time"
 
 	golibp2p "github.com/libp2p/go-libp2p"
@@ -10,6 +12,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/gologshim"
 	"github.com/libp2p/go-libp2p/p2p/host/autorelay"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
 	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
@@ -45,6 +48,7 @@ var near = [...]string{
 // newNode makes a libp2p host that does not listen yet: what is connected before
 // the protocols are set would not learn of them.
 func newNode(c Config, key crypto.PrivKey, b bandwidth) (host.Host, error) {
+	quiet()
 	resources, err := newResources(c)
 	if err != nil {
 		return nil, fmt.Errorf("libp2p: resources: %w", err)
@@ -58,7 +62,7 @@ func newNode(c Config, key crypto.PrivKey, b bandwidth) (host.Host, error) {
 		golibp2p.UserAgent("strata"),
 		golibp2p.EnableRelay(), // to reach peers through relays; it must stand before NoListenAddrs
 		golibp2p.NoListenAddrs,
-		golibp2p.Transport(tcp.NewTCPTransport),
+		golibp2p.Transport(tcp.NewTCPTransport, tcpOptions(c.NAT)...),
 		golibp2p.Transport(quic.NewTransport),
 		golibp2p.Security(noise.ID, noise.New),
 		golibp2p.Security(libp2ptls.ID, libp2ptls.New),
@@ -74,6 +78,24 @@ func newNode(c Config, key crypto.PrivKey, b bandwidth) (host.Host, error) {
 		return nil, fmt.Errorf("libp2p: host: %w", err)
 	}
 	return h, nil
+}
+
+// tcpOptions: a listening port that is shared for dialling helps to punch holes.
+// Otherwise it is a trap, for two nodes on one port would take each other's
+// connections without a word.
+func tcpOptions(n NAT) []any {
+	if n.HolePunching {
+		return nil
+	}
+	return []any{tcp.DisableReuseport()}
+}
+
+// quiet keeps the library from writing to stderr what peers make it say. Who
+// looks for a fault in it sets its own variable.
+func quiet() {
+	if os.Getenv("GOLOG_LOG_LEVEL") == "" {
+		gologshim.SetDefaultHandler(slog.DiscardHandler)
+	}
 }
 
 func natOptions(n NAT) []golibp2p.Option {

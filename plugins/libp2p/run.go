@@ -143,6 +143,12 @@ func (t *Transport) Receive(ctx context.Context) (transport.Report, error) {
 // joined is called when a peer joins a shard.
 func (t *Transport) joined(peer.ID) { signal(t.pool.leaving) }
 
+// reach is called when gossip can write to a peer, and when it no longer can.
+func (t *Transport) reach(p peer.ID, can bool) {
+	t.shards.reach(p, can)
+	signal(t.pool.leaving)
+}
+
 // lost is called when a peer's queue was full: it is told to ask.
 func (t *Transport) lost(p peer.ID) { t.asker.tell(p, time.Second) }
 

@@ -33,8 +33,9 @@ type shards struct {
 	leave  []pubsub.RelayCancelFunc // nil: not joined
 	until  []time.Time              // when to leave; zero: needed
 	peers  []map[peer.ID]struct{}
-	member map[peer.ID]int // in how many shards a peer is
-	change chan struct{}   // closed and replaced when peers change
+	member map[peer.ID]int  // in how many shards a peer is
+	stream map[peer.ID]bool // peers to whom gossip can write: it learns of others' shards before that
+	change chan struct{}    // closed and replaced when peers change
 }
 
 // openShards joins no shard yet, but watches who is in each.
@@ -42,7 +43,7 @@ func openShards(ps *pubsub.PubSub, names []string, validator func(shard int) pub
 	n := len(names)
 	s := &shards{
 		leave: make([]pubsub.RelayCancelFunc, n), until: make([]time.Time, n),
-		peers: make([]map[peer.ID]struct{}, n), member: map[peer.ID]int{}, change: make(chan struct{}),
+		peers: make([]map[peer.ID]struct{}, n), member: map[peer.ID]int{}, stream: map[peer.ID]bool{}, change: make(chan struct{}),
 	}
 	for i, name := range names {
 		if err := ps.RegisterTopicValidator(name, validator(i), pubsub.WithValidatorInline(true)); err != nil {
@@ -95,9 +96,25 @@ func (s *shards) note(shard int, e pubsub.PeerEvent) (before, after int) {
 			delete(s.member, e.Peer)
 		}
 	}
+	s.changed()
+	return before, len(s.member)
+}
+
+func (s *shards) changed() {
 	close(s.change)
 	s.change = make(chan struct{})
-	return before, len(s.member)
+}
+
+// reach notes whether gossip can write to a peer.
+func (s *shards) reach(p peer.ID, can bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if can {
+		s.stream[p] = true
+	} else {
+		delete(s.stream, p)
+	}
+	s.changed()
 }
 
 // need joins what is needed, plans to leave what is not, and returns the shards
@@ -169,13 +186,16 @@ func (s *shards) joined() []bool {
 	return list
 }
 
-// taken says which shards have a peer.
+// taken says which shards have a peer to whom gossip can write. What is given to
+// gossip for another goes nowhere, without a word.
 func (s *shards) taken() []bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	list := make([]bool, len(s.peers))
 	for i, peers := range s.peers {
-		list[i] = len(peers) > 0
+		for p := range peers {
+			list[i] = list[i] || s.stream[p]
+		}
 	}
 	return list
 }
@@ -197,7 +217,7 @@ func (s *shards) size() (peers, joined int) {
 func (s *shards) await(ctx context.Context, p peer.ID, list []bool) {
 	for {
 		s.mu.Lock()
-		in := true
+		in := s.stream[p]
 		for i, asked := range list {
 			if _, there := s.peers[i][p]; asked && !there {
 				in = false

@@ -19,6 +19,7 @@ type tracer struct {
 	lost   func(peer.ID) // a message of this node did not fit into the peer's queue
 	missed func(peer.ID) // a message of the peer did not fit into ours
 	meshes func(peer.ID) // the peer and this node are now in a mesh
+	reach  func(p peer.ID, can bool)
 
 	meshed atomic.Int64 // members of all meshes
 	mu     sync.Mutex
@@ -33,11 +34,15 @@ type member struct {
 var _ pubsub.RawTracer = (*tracer)(nil)
 
 // OnNewOutboundStream implements pubsub.RawTracer.
-func (t *tracer) OnNewOutboundStream(p peer.ID, _ protocol.ID) { t.links.open(p) }
+func (t *tracer) OnNewOutboundStream(p peer.ID, _ protocol.ID) {
+	t.links.open(p)
+	t.reach(p, true)
+}
 
 // OnClosedOutboundStream implements pubsub.RawTracer.
 func (t *tracer) OnClosedOutboundStream(p peer.ID) {
 	t.links.close(p)
+	t.reach(p, false)
 	t.leave(func(m member) bool { return m.peer == p })
 }
 

@@ -55,7 +55,7 @@ func (e *echo) Receive(ctx context.Context) (Report, error) {
 }
 
 // BenchmarkPublish measures one way from host to plugin, through a process
-// boundary with TLS, 1 KiB each, two batches under way.
+// boundary with TLS, 1 KiB each, four batches under way.
 func BenchmarkPublish(b *testing.B) {
 	for _, size := range []int{1, 16, 64, 256} {
 		b.Run(fmt.Sprintf("batch=%d", size), func(b *testing.B) {

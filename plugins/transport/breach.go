@@ -8,8 +8,9 @@ import "fmt"
 //
 //	rule               what the plugin did
 //	frame.size         sent a message of more than 1 MiB and 128 KiB
-//	frame.malformed    sent bytes that are not a PluginFrame, or one of too many parts
+//	frame.malformed    sent bytes that are not a PluginFrame, or one of more than 4096 parts
 //	frame.unknown      sent a frame that has no field of the version spoken
+//	frame.flood        sent more than 10 000 frames in 10 s that carry and answer nothing
 //	batch.size         reported no envelope in a batch, or more than MaxBatch
 //	credit.overdrawn   reported more envelopes than it had credits for
 //	envelope.topic     reported an envelope whose topic is not 4 bytes long
@@ -34,6 +35,7 @@ const (
 	RuleFrameSize       = "frame.size"
 	RuleFrameMalformed  = "frame.malformed"
 	RuleFrameUnknown    = "frame.unknown"
+	RuleFrameFlood      = "frame.flood"
 	RuleBatchSize       = "batch.size"
 	RuleCreditOverdrawn = "credit.overdrawn"
 	RuleEnvelopeTopic   = "envelope.topic"

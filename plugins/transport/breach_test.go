@@ -135,6 +135,24 @@ func TestBytesThatAreNoFrameAreABreach(t *testing.T) {
 	wantBreach(t, r.frame(make([]byte, maxMessage+1)), RuleFrameSize)
 }
 
+func TestFloodOfEmptyWordsIsABreach(t *testing.T) {
+	r := opened1(t)
+	data, err := pb.Marshal(&transportpb.PluginFrame{Frame: &transportpb.PluginFrame_Peers{Peers: &transportpb.PeerCount{Count: 1}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 * maxIdle { // as many as one envelope each makes up for
+		r.useful(1)
+		if err := r.frame(data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2*maxIdle + 2 {
+		err = r.frame(data)
+	}
+	wantBreach(t, err, RuleFrameFlood)
+}
+
 // opened1 returns a Remote whose Pipe the test plays by calling frame.
 func opened1(t testing.TB) *Remote {
 	r := against(t, new(rogue))

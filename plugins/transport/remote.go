@@ -59,6 +59,10 @@ type Remote struct {
 
 	counts counts
 
+	// Of the reader.
+	idles     int       // frames since idleSince that carried nothing
+	idleSince time.Time // zero at first
+
 	mu    sync.Mutex
 	err   error // why it is broken
 	state int   // unopened, opening, opened, closing

@@ -3,6 +3,8 @@ package transport
 import (
 	"errors"
 	"io"
+	"slices"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -45,22 +47,24 @@ func (r *Remote) startPipe(info Info) error {
 type pipeCodec struct{ encoding.CodecV2 }
 
 func (c pipeCodec) Unmarshal(data mem.BufferSlice, v any) error {
-	v.(*rawFrame).buffer = data.MaterializeToBuffer(mem.DefaultBufferPool())
+	raw := v.(*rawFrame)
+	n := data.Len() // is there already, and at most maxMessage
+	*raw = slices.Grow((*raw)[:0], n)[:n]
+	data.CopyTo(*raw)
 	return nil
 }
 
-type rawFrame struct{ buffer mem.Buffer }
+// rawFrame is used again for every frame: what is kept of one is copied.
+type rawFrame []byte
 
 func (r *Remote) read(stream grpc.ClientStream) {
+	var raw rawFrame
 	for {
-		var raw rawFrame
 		if err := stream.RecvMsg(&raw); err != nil {
 			r.ended(err)
 			return
 		}
-		err := r.frame(raw.buffer.ReadOnlyData())
-		raw.buffer.Free() // what is kept of it was copied
-		if err != nil {
+		if err := r.frame(raw); err != nil {
 			r.fail(err)
 			return
 		}
@@ -113,18 +117,41 @@ func (r *Remote) frame(data []byte) error {
 		return r.settle(f.Results.GetResults())
 	case *transportpb.PluginFrame_Peers:
 		r.counted(f.Peers.GetCount())
-		return nil
+		return r.idle()
 	case *transportpb.PluginFrame_Credit:
 		r.credited(f.Credit.GetEnvelopes())
-		return nil
+		return r.idle()
 	case *transportpb.PluginFrame_Receipts:
 		if r.version >= Version2 {
 			r.confirmed(f.Receipts.GetReceipts())
-			return nil
+			return r.idle()
 		}
 	}
 	return breach(RuleFrameUnknown, "no field of version %d", r.version)
 }
+
+const (
+	// maxIdle is how many frames in idlePeriod may carry and answer nothing. A
+	// plugin needs a few when its peers change.
+	maxIdle    = 10_000
+	idlePeriod = 10 * time.Second
+)
+
+// idle counts a frame that costs the plugin no credit. useful makes up for it.
+func (r *Remote) idle() error {
+	if r.idles++; r.idles <= maxIdle {
+		return nil
+	}
+	if now := time.Now(); now.Sub(r.idleSince) >= idlePeriod {
+		r.idleSince, r.idles = now, 0
+		return nil
+	}
+	return breach(RuleFrameFlood, "more than %d frames that carry nothing in %v", maxIdle, idlePeriod)
+}
+
+// useful allows for n more idle frames: a plugin may send the credit and the
+// receipt of each envelope in a frame of its own.
+func (r *Remote) useful(n int) { r.idles = max(r.idles-n, 0) }
 
 // parts counts the messages within the messages of a frame, without decoding
 // them: 1 MiB of empty envelopes would become 60 MiB.

@@ -235,6 +235,7 @@ func (r *Remote) settle(results []*transportpb.Result) error {
 		}
 		a.call.set(a.index, err)
 	}
+	r.useful(2 * len(results))
 	return nil
 }
 

@@ -81,6 +81,7 @@ func (r *Remote) arrived(ws []*transportpb.Envelope) error {
 	}
 	r.giveBack(len(ws) - len(es)) // nobody will take what was dropped
 	r.envelopes = append(r.envelopes, es...)
+	r.useful(len(ws))
 	nudge(r.ready)
 	return nil
 }
@@ -90,9 +91,9 @@ func (r *Remote) confirmed(ws []*transportpb.Receipt) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, w := range ws {
-		outcome := w.Outcome >= uint32(OutcomeRelayed) && w.Outcome <= uint32(OutcomeFailed)
+		known := w.Outcome >= uint32(OutcomeRelayed) && w.Outcome <= uint32(OutcomeFailed)
 		switch {
-		case !outcome || !r.taken.remove(w.Id):
+		case !known || !r.taken.remove(w.Id):
 			r.counts.receipts.Add(1)
 		case len(r.receipts) >= maxReceipts:
 			r.counts.late.Add(1)

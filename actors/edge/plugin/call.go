@@ -23,16 +23,23 @@ var errOver = errors.New("the life of the transport is over")
 // missed.
 const callSlack = time.Second
 
+// forever is how long one may look at a breakpoint.
+const forever = 1000 * time.Hour
+
 // call makes one call of the transport. A panic in it, and a deadline that is
 // missed, end the life.
 func (e *Edge) call(method string, limit time.Duration, f func(context.Context) error) error {
 	ctx, cancel := e.timed(limit)
 	defer cancel()
 	late := func() { e.fail(fmt.Errorf("%s did not return within %v", method, limit)) }
-	if e.running.PID() != 0 {
-		limit += callSlack
+	patience := limit
+	switch {
+	case isPatient(e.running):
+		patience = forever
+	case apart(e.running):
+		patience += callSlack
 	}
-	watchdog := time.AfterFunc(limit, late) // f may ignore its context
+	watchdog := time.AfterFunc(patience, late) // f may ignore its context
 	defer watchdog.Stop()
 	err := guarded(method, func() error { return f(ctx) })
 	if _, ok := err.(*panicked); ok {
@@ -50,7 +57,7 @@ func (e *Edge) call(method string, limit time.Duration, f func(context.Context) 
 // timed returns a context that ends with the life, and after limit if it is for
 // a transport in this process.
 func (e *Edge) timed(limit time.Duration) (context.Context, context.CancelFunc) {
-	if e.running.PID() != 0 {
+	if apart(e.running) {
 		return context.WithCancel(e.ctx)
 	}
 	return context.WithTimeout(e.ctx, limit)

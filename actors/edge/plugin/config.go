@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
@@ -21,6 +22,7 @@ import (
 type Config struct {
 	Command      []string          `yaml:"command" comment:"program of the plugin and its arguments; empty for a transport that is compiled in"`
 	Process      bool              `yaml:"process" comment:"run a transport that is compiled in as a process of its own"`
+	Attach       string            `yaml:"attach" comment:"a plugin that runs already, for a debugger, as unix:PATH of its socket; nothing is started, nothing confined, and no call has a deadline"`
 	SHA256       string            `yaml:"sha256" comment:"SHA-256 of the program, in hex; a program with another one is not started"`
 	Pins         map[string]string `yaml:"pins" comment:"SHA-256, in hex, of further files that are checked before each start, such as the script of an interpreter"`
 	Config       map[string]any    `yaml:"config" secret:"true" comment:"settings of the transport itself; they reach nobody else"`
@@ -112,6 +114,12 @@ func (c Config) Validate() error {
 	}
 	if len(c.Command) > 0 && c.Process {
 		errs = append(errs, errors.New("process: true is for a transport that is compiled in, but command names a program"))
+	}
+	if c.Attach != "" && (len(c.Command) > 0 || c.Process) {
+		errs = append(errs, errors.New("attach: is for a plugin that runs already, but command or process asks to start one"))
+	}
+	if path, ok := strings.CutPrefix(c.Attach, "unix:"); c.Attach != "" && (!ok || !filepath.IsAbs(path)) {
+		errs = append(errs, fmt.Errorf("attach: %q is not unix: with an absolute path", c.Attach))
 	}
 	_, err := c.settings()
 	return errors.Join(append(errs, err)...)

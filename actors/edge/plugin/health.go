@@ -35,7 +35,7 @@ func (e *Edge) pinger() {
 			return
 		case <-ticker.C:
 		}
-		if e.ping() {
+		if isPatient(e.running) || e.ping() {
 			misses = 0
 		} else if misses++; misses == maxMisses {
 			e.fail(errors.New("does not answer"))

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -75,7 +74,7 @@ func TestFailureOfAnyKindEndsTheLife(t *testing.T) {
 					}
 					time.Sleep(2 * time.Millisecond)
 				}
-				time.Sleep(drainLimit) // for calls that do not return
+				time.Sleep(3 * drainLimit) // for calls that do not return
 				r.failed("fake-slot: " + c.want)
 				r.skip()
 				r.edge.FromAbove(slot.Attach{})
@@ -85,6 +84,7 @@ func TestFailureOfAnyKindEndsTheLife(t *testing.T) {
 				if r.fake.closed+r.fake.killed == 0 {
 					t.Error("the transport was neither closed nor killed")
 				}
+				time.Sleep(3 * time.Second) // for the call that ignores its context
 			})
 		})
 	}
@@ -101,9 +101,36 @@ func TestOneMissedPingIsForgiven(t *testing.T) {
 		}
 	}, func(t *testing.T, r *rig) {
 		time.Sleep(10 * time.Minute)
+		synctest.Wait()
 		if fails := r.sink.failures(); len(fails) != 0 || n < 60 {
 			t.Errorf("after %d pings: %v", n, fails)
 		}
+	})
+}
+
+// atBreakpoint is a fake under a debugger.
+type atBreakpoint struct{ *fake }
+
+func (atBreakpoint) Patient() bool { return true }
+
+func TestTransportAtABreakpointIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		f.pid = 7
+		f.info.Receipts = false
+		f.ping = hang
+		f.publish = func(context.Context, []transport.Envelope) []error { time.Sleep(time.Hour); return nil }
+		r := &rig{t: t, sink: &sink{}, fake: f}
+		r.home = NewResident("x", DefaultConfig(), func(context.Context) (Running, error) { return atBreakpoint{f}, nil }, quiet)
+		r.begin()
+		r.skip()
+		r.publish(1, time.Minute)
+		time.Sleep(time.Hour)
+		r.expect(accept(1), relay(1))
+		if fails := r.sink.failures(); len(fails) != 0 {
+			t.Errorf("failed: %v", fails)
+		}
+		r.edge.Close()
 	})
 }
 
@@ -129,46 +156,32 @@ func TestCrashIsReportedWithItsCause(t *testing.T) {
 
 func TestOpenThatFailsSaysWhy(t *testing.T) {
 	for _, c := range []struct {
-		set  func(*fake)
+		set  func(*fake, context.Context)
 		want string
 	}{
-		{func(f *fake) {
+		{func(f *fake, _ context.Context) {
 			f.opening = func(context.Context, transport.Options) error {
 				return transport.Invalid("listen", "%q is no port", "x")
 			}
 		}, `fake-slot: config.listen: "x" is no port`},
-		{func(f *fake) {
+		{func(f *fake, _ context.Context) {
 			f.opening = func(context.Context, transport.Options) error { return errors.New("no network") }
 		}, "fake-slot: Open: no network"},
-		{func(f *fake) {
-			f.opening = func(ctx context.Context, _ transport.Options) error { return hang(context.WithoutCancel(t.Context())) }
+		{func(f *fake, stuck context.Context) {
+			f.opening = func(context.Context, transport.Options) error { return hang(stuck) }
 		}, "fake-slot: Open did not return in time"},
-		{func(f *fake) {
+		{func(f *fake, _ context.Context) {
 			f.opening = func(context.Context, transport.Options) error { panic("oh") }
 		}, "fake-slot: Open panicked: oh"},
-		{func(f *fake) {
-			f.opening = func(context.Context, transport.Options) error { f.crash(errCrash); return hang(t.Context()) }
+		{func(f *fake, stuck context.Context) {
+			f.opening = func(context.Context, transport.Options) error { f.crash(errCrash); return hang(stuck) }
 		}, "fake-slot: ended: signal: killed"},
-		{func(f *fake) { f.info.MaxData = 0 }, "fake-slot: Open: Info.MaxData: 0 is below 1"},
-		{func(f *fake) { f.info.MaxTTL = time.Second }, "fake-slot: Open: Info.MaxTTL: 1s is below 10s"},
+		{func(f *fake, _ context.Context) { f.info.MaxData = 0 }, "fake-slot: Open: Info.MaxData: 0 is below 1"},
+		{func(f *fake, _ context.Context) { f.info.MaxTTL = time.Second }, "fake-slot: Open: Info.MaxTTL: 1s is below 10s"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			stuck, release := context.WithCancel(context.Background())
-			set := func(f *fake) {
-				c.set(f)
-				if open := f.opening; open != nil {
-					f.opening = func(ctx context.Context, o transport.Options) error {
-						if strings.Contains(c.want, "in time") || strings.Contains(c.want, "ended") {
-							if strings.Contains(c.want, "ended") {
-								f.crash(errCrash)
-							}
-							return hang(stuck) // ignores its own context
-						}
-						return open(ctx, o)
-					}
-				}
-			}
-			r := newRig(t, set)
+			r := newRig(t, func(f *fake) { c.set(f, stuck) })
 			e := r.home.Edge(r.sink)
 			begun := time.Now()
 			err := e.Open()

@@ -29,6 +29,25 @@ func Process(name string, c Config, args []string, log *slog.Logger) Opener {
 	}
 }
 
+// Attach returns an Opener for a plugin that somebody else has started, in a
+// debugger for example. address is c.Attach. Nothing confines it, and no call but
+// Open has a deadline.
+func Attach(address string) Opener {
+	return func(ctx context.Context) (Running, error) {
+		a, err := host.Attach(ctx, address)
+		if err != nil {
+			return nil, err
+		}
+		return attached{a}, nil
+	}
+}
+
+// attached is a host.Attached as a Running.
+type attached struct{ *host.Attached }
+
+// Patient implements patient.
+func (attached) Patient() bool { return true }
+
 // process is a host.Process as a Running.
 type process struct{ *host.Process }
 
@@ -36,6 +55,9 @@ var (
 	_ Running   = process{}
 	_ pipelined = process{}
 	_ breakable = process{}
+	_ Running   = attached{}
+	_ breakable = attached{}
+	_ patient   = attached{}
 )
 
 // PublishCalls implements pipelined: one batch is on its way while the next is

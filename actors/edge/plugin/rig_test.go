@@ -20,7 +20,10 @@ import (
 	"github.com/stratanode/strata/plugins/transport"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	asPlugin()
+	goleak.VerifyTestMain(m)
+}
 
 var (
 	quiet  = slog.New(slog.NewTextHandler(io.Discard, nil))

@@ -36,6 +36,21 @@ type pipelined interface{ PublishCalls() int }
 // before it is Done.
 type breakable interface{ Broken() <-chan struct{} }
 
+// patient is implemented by a Running that may stand at a breakpoint: no call
+// but Open has a deadline then.
+type patient interface{ Patient() bool }
+
+func isPatient(r Running) bool {
+	p, ok := r.(patient)
+	return ok && p.Patient()
+}
+
+// apart reports whether r is not in this process.
+func apart(r Running) bool {
+	_, ok := r.(breakable)
+	return ok || r.PID() != 0
+}
+
 // brokenSign returns what is closed when r is of no use any more.
 func brokenSign(r Running) <-chan struct{} {
 	if b, ok := r.(breakable); ok {

@@ -4,7 +4,7 @@ import "github.com/stratanode/strata/plugins/transport/transportpb"
 
 // doubledResults answers every envelope twice.
 func doubledResults() {
-	serveRaw(func(p *rawPipe) error {
+	serveAnswering(func(p *rawPipe) error {
 		for {
 			select {
 			case batch := <-p.batches:

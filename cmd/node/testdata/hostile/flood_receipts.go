@@ -2,7 +2,8 @@ package main
 
 import "github.com/stratanode/strata/plugins/transport/transportpb"
 
-// floodReceipts sends receipts for what it was never given.
+// floodReceipts sends receipts for what it was never given. After two million it
+// has 2000 peers.
 func floodReceipts() {
 	serveRaw(func(p *rawPipe) error {
 		id := uint64(1 << 40)
@@ -15,6 +16,11 @@ func floodReceipts() {
 			err := p.Send(&transportpb.PluginFrame{Frame: &transportpb.PluginFrame_Receipts{Receipts: &transportpb.Receipts{Receipts: all}}})
 			if err != nil {
 				return err
+			}
+			if id == 1<<40+2_000_000 {
+				if err := p.Send(&transportpb.PluginFrame{Frame: &transportpb.PluginFrame_Peers{Peers: &transportpb.PeerCount{Count: 2000}}}); err != nil {
+					return err
+				}
 			}
 		}
 	})

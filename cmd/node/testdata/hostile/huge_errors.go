@@ -9,7 +9,7 @@ import (
 // hugeErrors answers every envelope with a megabyte of terminal escapes, and
 // never the same error twice.
 func hugeErrors() {
-	serveRaw(func(p *rawPipe) error {
+	serveAnswering(func(p *rawPipe) error {
 		reason := "\x1b[2J\r\n" + strings.Repeat("\x1b[31mno ", 100_000)
 		for code := uint32(0); ; code++ {
 			select {

@@ -20,6 +20,7 @@ type raw struct {
 	info *transportpb.Info
 	// attack is called with the Pipe once there are topics.
 	attack func(p *rawPipe) error
+	answer bool // the attack answers what is published, or does not
 
 	once   sync.Once
 	ready  chan struct{}
@@ -31,8 +32,18 @@ type rawPipe struct {
 	transportpb.Transport_PipeServer
 	topic   []byte
 	credits chan int                     // what the host grants
-	batches chan []*transportpb.Envelope // what the host publishes
+	batches chan []*transportpb.Envelope // what the host publishes, if the attack answers it
 	sending sync.Mutex
+}
+
+// Send implements transportpb.Transport_PipeServer.
+func (p *rawPipe) Send(f *transportpb.PluginFrame) error { return p.SendMsg(f) }
+
+// SendMsg implements grpc.ServerStream.
+func (p *rawPipe) SendMsg(m any) error {
+	p.sending.Lock()
+	defer p.sending.Unlock()
+	return p.Transport_PipeServer.SendMsg(m)
 }
 
 func rawInfo() *transportpb.Info {
@@ -44,6 +55,13 @@ func rawInfo() *transportpb.Info {
 
 // serveRaw serves a plugin with an attack on its Pipe.
 func serveRaw(attack func(p *rawPipe) error) { serveServer(newRaw(attack)) }
+
+// serveAnswering is serveRaw for an attack that answers what is published.
+func serveAnswering(attack func(p *rawPipe) error) {
+	r := newRaw(attack)
+	r.answer = true
+	serveServer(r)
+}
 
 func newRaw(attack func(p *rawPipe) error) *raw {
 	return &raw{info: rawInfo(), attack: attack, ready: make(chan struct{})}
@@ -102,7 +120,7 @@ func (r *raw) Pipe(stream transportpb.Transport_PipeServer) error {
 		Transport_PipeServer: stream,
 		credits:              make(chan int, 1<<16), batches: make(chan []*transportpb.Envelope, 1<<16),
 	}
-	go p.read()
+	go p.read(r.answer)
 	greetings := []*transportpb.PluginFrame{
 		{Frame: &transportpb.PluginFrame_Peers{Peers: &transportpb.PeerCount{Count: 1}}},
 		{Frame: &transportpb.PluginFrame_Credit{Credit: &transportpb.Credit{Envelopes: 1024}}},
@@ -126,7 +144,7 @@ func (r *raw) Pipe(stream transportpb.Transport_PipeServer) error {
 }
 
 // read takes what the host sends, until the Pipe ends.
-func (p *rawPipe) read() {
+func (p *rawPipe) read(keep bool) {
 	for {
 		frame, err := p.Recv()
 		if err != nil {
@@ -135,10 +153,24 @@ func (p *rawPipe) read() {
 		if c := frame.GetCredit(); c != nil {
 			p.credits <- int(c.Envelopes)
 		}
-		if b := frame.GetPublish(); b != nil {
+		if b := frame.GetPublish(); b != nil && keep {
 			p.batches <- b.Envelopes
+		} else if b != nil && p.oblige(b.Envelopes) != nil {
+			return
 		}
 	}
+}
+
+// oblige takes what is published, as a good plugin does.
+func (p *rawPipe) oblige(es []*transportpb.Envelope) error {
+	var all []*transportpb.Result
+	for _, e := range es {
+		all = append(all, &transportpb.Result{Id: e.Id})
+	}
+	if err := p.result(all...); err != nil {
+		return err
+	}
+	return p.Send(&transportpb.PluginFrame{Frame: &transportpb.PluginFrame_Credit{Credit: &transportpb.Credit{Envelopes: uint32(len(es))}}})
 }
 
 // report sends envelopes, whether or not there are credits.
