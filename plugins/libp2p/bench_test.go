@@ -35,7 +35,7 @@ func BenchmarkDelivery(b *testing.B) {
 func BenchmarkThroughput(b *testing.B) {
 	from, to := pair(b)
 	data := make([]byte, 1024)
-	sent := 0
+	sent, began := 0, time.Now()
 	for b.Loop() {
 		sent++
 		e := envelope(uint64(sent), topic, "")
@@ -45,7 +45,7 @@ func BenchmarkThroughput(b *testing.B) {
 		}
 	}
 	to.awaitEnvelopes(b, sent)
-	b.ReportMetric(float64(sent)/b.Elapsed().Seconds(), "envelopes/s")
+	b.ReportMetric(float64(sent)/time.Since(began).Seconds(), "envelopes/s")
 }
 
 // BenchmarkOpen is from New to a node that listens, and its end.
