@@ -17,6 +17,7 @@ var withoutJSON = map[string]string{
 	"strata config":       "prints its help",
 	"strata config check": "says ok, or exits with 2",
 	"strata config print": "prints YAML",
+	"strata layer":        "prints its help",
 	"strata plugin":       "prints its help",
 	"strata plugin serve": "speaks the protocol of plugins",
 }

@@ -55,7 +55,7 @@ func assailTheMachine(t *testing.T, program string) {
 				t.Errorf("%s: %.200q, want the canary: the attack is none", what, loot[what])
 			}
 		}
-		for _, what := range []string{"signal", "list " + s.dir, "connect " + s.socket(), "connect " + s.abstract(), "write " + filepath.Join(s.dir, "evil")} {
+		for _, what := range []string{"signal", "descriptors", "list " + s.dir, "connect " + s.socket(), "connect " + s.abstract(), "write " + filepath.Join(s.dir, "evil")} {
 			if got, tried := loot[what]; !tried || strings.HasPrefix(got, "failed: ") {
 				t.Errorf("%s: %q, want it to succeed: the attack is none", what, got)
 			}

@@ -29,8 +29,9 @@ type assault struct {
 }
 
 const (
-	// signWithin is how soon an attack is noticed: a Publish may take 5 s.
-	signWithin = 20 * time.Second
+	// signWithin is how soon an attack is noticed: two pings without an answer
+	// take 12 s.
+	signWithin = 30 * time.Second
 
 	// maxGrowth is how much memory a node may take meanwhile, in bytes: more than
 	// it takes for its own work, and less than what flood-envelopes and
@@ -65,6 +66,7 @@ var assaults = []assault{
 	// Calls.
 	{name: "mute", shown: missed("Publish"), breaks: true},
 	{name: "late", shown: missed("Publish"), breaks: true},
+	{name: "unwell", shown: reason("does not answer"), breaks: true},
 	{name: "deaf", shown: missed("Subscribe"), breaks: true},
 	{name: "crash-nth", shown: reason("exit status 3"), breaks: true},
 	{name: "panic-receive", shown: reason("panic: nothing was ever received"), breaks: true},

@@ -71,14 +71,17 @@ func newLayerCommand(f *fileFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "layer",
 		Short: "Replace a layer of the running node",
-		RunE:  group,
+		Long: `A slot of the running node can be given another resident; "strata layers" lists
+what there is.`,
+		RunE: group,
 	}
 	cmd.AddCommand(newLayerReplaceCommand(f))
 	return cmd
 }
 
 func newLayerReplaceCommand(f *fileFlags) *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	cmd := &cobra.Command{
 		Use:   "replace SLOT -c FILE",
 		Short: "Put another resident into a slot of the running node",
 		Long: `Replace exchanges what fills a slot while the node runs: nothing that is queued is
@@ -111,9 +114,15 @@ Which node is meant says --data-dir, or data_dir in FILE.`,
 				if err := c.ReplaceLayer(ctx, args[0], file, text); err != nil {
 					return err
 				}
-				_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s replaced in %v\n", args[0], time.Since(begin).Round(time.Millisecond))
+				took := time.Since(begin)
+				if asJSON {
+					return printJSON(cmd.OutOrStdout(), map[string]any{"slot": args[0], "took_ms": took.Milliseconds()})
+				}
+				_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s replaced in %v\n", args[0], took.Round(time.Millisecond))
 				return err
 			})(cmd, args)
 		},
 	}
+	jsonFlag(cmd, &asJSON, "one JSON object")
+	return cmd
 }

@@ -72,6 +72,13 @@ func (n trio) chatter(t *testing.T) (stop func() int) {
 func (n trio) arrived(t *testing.T, texts int) {
 	t.Helper()
 	got := map[string]int{}
+	defer func() {
+		for i := range texts {
+			if text := fmt.Sprint("text ", i); got[text] == 0 {
+				t.Errorf("%q is lost (even ones are private)", text)
+			}
+		}
+	}()
 	eventually(t, "all texts", func() bool {
 		clear(got)
 		for _, chat := range []payload.ChatID{n.alice.key(), channel} {
@@ -161,6 +168,27 @@ func TestReplacementIsNotForTheNetwork(t *testing.T) {
 	err = c.ReplaceLayer(t.Context(), "transport", "x.yaml", []byte(whisperSection("everything")))
 	if err == nil || !strings.Contains(err.Error(), "only over the socket") {
 		t.Errorf("over HTTP: %v, want a refusal", err)
+	}
+}
+
+func TestLayerIsReplacedFromTheCommandLine(t *testing.T) {
+	p := start(t, fmt.Sprintf(relayText, freeAddress(t)), bootOptions{})
+	file := write(t, filepath.Join(t.TempDir(), "udp.yaml"), udpSection(true, freeUDP(t)))
+	at := []string{"--data-dir", p.config.DataDir}
+	code, out, errOut := command(t, append(at, "layer", "replace", "transport", "-c", file)...)
+	if code != exitOK || !strings.HasPrefix(out, "transport replaced in ") {
+		t.Fatalf("code %d: %s%s", code, out, errOut)
+	}
+	code, out, _ = command(t, append(at, "layers")...)
+	for _, want := range []string{"transport  udp", "overlay    devp2p", "confinement", "addresses"} {
+		if code != exitOK || !strings.Contains(out, want) {
+			t.Errorf("layers: code %d, want %q in\n%s", code, want, out)
+		}
+	}
+	for _, args := range [][]string{{"layer", "replace", "transport"}, {"layer", "replace", "transport", "-c", "none.yaml"}, {"layer", "replace", "-c", file}} {
+		if code, _, errOut := command(t, append(at, args...)...); code != exitMisused || errOut == "" {
+			t.Errorf("%q: code %d, %s, want misuse", args, code, errOut)
+		}
 	}
 }
 

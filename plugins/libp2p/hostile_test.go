@@ -137,6 +137,8 @@ func TestUntimelyGossipIsIgnored(t *testing.T) {
 	other.publish(t, name, plain{}.encode(early))
 	other.publish(t, name, plain{}.encode(envelope(0, topic, "in time")))
 	a.awaitEnvelopes(t, 1)
+	a.awaitCount(t, "late_total", 1)
+	a.awaitCount(t, "future_total", 1)
 	c := a.counts(t)
 	if got := a.got(); c["late_total"] != 1 || c["future_total"] != 1 || c["rejected_total"] != 0 || got["in time"] != 1 {
 		t.Errorf("got %v, late %v, future %v, rejected %v", got, c["late_total"], c["future_total"], c["rejected_total"])

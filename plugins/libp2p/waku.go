@@ -89,7 +89,7 @@ func (w waku) decode(wire []byte) (transport.Envelope, error) {
 		return transport.Envelope{}, fmt.Errorf("%w: no payload or content topic", errMalformed)
 	}
 	topic, ok := whisperTopic(content)
-	if !ok || version != wakuVersionOf || stamp <= 0 || len(e.Data) > w.maxData() {
+	if !ok || version != wakuVersionOf || stamp < int64(time.Second) || len(e.Data) > w.maxData() {
 		return transport.Envelope{}, errForeign
 	}
 	e.Topic, e.TTL = topic, w.ttl

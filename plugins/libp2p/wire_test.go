@@ -122,15 +122,15 @@ func TestForeignWakuMessagesAreNotOurs(t *testing.T) {
 		return protowire.AppendVarint(protowire.AppendTag(b, wakuTimestamp, protowire.VarintType), protowire.EncodeZigZag(stamp))
 	}
 	const ours = "/waku/1/0x01020304/rfc26"
-	if _, err := (waku{time.Hour}).decode(message(ours, 1, 1)); err != nil {
+	if _, err := (waku{time.Hour}).decode(message(ours, 1, 1e9)); err != nil {
 		t.Errorf("ours: %v", err)
 	}
 	for name, wire := range map[string][]byte{
-		"another application": message("/toy-chat/2/huilong/proto", 1, 1),
-		"three bytes":         message("/waku/1/0x010203/rfc26", 1, 1),
-		"no hex":              message("/waku/1/0x0102030g/rfc26", 1, 1),
-		"another encoding":    message("/waku/1/0x01020304/proto", 1, 1),
-		"not encrypted":       message(ours, 0, 1),
+		"another application": message("/toy-chat/2/huilong/proto", 1, 1e9),
+		"three bytes":         message("/waku/1/0x010203/rfc26", 1, 1e9),
+		"no hex":              message("/waku/1/0x0102030g/rfc26", 1, 1e9),
+		"another encoding":    message("/waku/1/0x01020304/proto", 1, 1e9),
+		"not encrypted":       message(ours, 0, 1e9),
 		"no time":             message(ours, 1, 0),
 	} {
 		if _, err := (waku{time.Hour}).decode(wire); !errors.Is(err, errForeign) {
@@ -139,7 +139,7 @@ func TestForeignWakuMessagesAreNotOurs(t *testing.T) {
 	}
 	for name, wire := range map[string][]byte{
 		"nothing":  nil,
-		"cut":      message(ours, 1, 1)[:9],
+		"cut":      message(ours, 1, 1e9)[:9],
 		"no topic": {0x0a, 1, 'x'},
 		"garbage":  {0xff, 0xff, 0xff},
 		"claims":   {0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f, 'x'},

@@ -2,8 +2,8 @@ package main
 
 import "github.com/stratanode/strata/plugins/transport/transportpb"
 
-// floodReceipts sends receipts for what it was never given. After two million it
-// has 2000 peers.
+// floodReceipts sends receipts for what it was never given. After 200 000 it has
+// 2000 peers.
 func floodReceipts() {
 	serveRaw(func(p *rawPipe) error {
 		id := uint64(1 << 40)
@@ -17,7 +17,7 @@ func floodReceipts() {
 			if err != nil {
 				return err
 			}
-			if id == 1<<40+2_000_000 {
+			if id == 1<<40+200_000 {
 				if err := p.Send(&transportpb.PluginFrame{Frame: &transportpb.PluginFrame_Peers{Peers: &transportpb.PeerCount{Count: 2000}}}); err != nil {
 					return err
 				}

@@ -20,7 +20,7 @@ var plugins = map[string]func(){
 	"open-never": openNever, "open-error": openError, "open-panic": openPanic, "bad-info": badInfo,
 	"bad-name": badName,
 	// Calls.
-	"mute": mute, "late": late, "deaf": deaf, "crash-nth": crashNth, "panic-receive": panicReceive,
+	"mute": mute, "unwell": unwell, "late": late, "deaf": deaf, "crash-nth": crashNth, "panic-receive": panicReceive,
 	"liar": liar, "busy": busy, "huge-errors": hugeErrors, "doubled-results": doubledResults, "unknown-results": unknownResults,
 	// What is reported.
 	"flood-envelopes": floodEnvelopes, "flood-peers": floodPeers, "flood-receipts": floodReceipts,

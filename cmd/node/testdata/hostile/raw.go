@@ -67,11 +67,12 @@ func newRaw(attack func(p *rawPipe) error) *raw {
 	return &raw{info: rawInfo(), attack: attack, ready: make(chan struct{})}
 }
 
-func serveServer(s transportpb.TransportServer) {
+func serveServer(s transportpb.TransportServer, more ...grpc.ServerOption) {
 	plugin.Serve(&plugin.ServeConfig{
 		HandshakeConfig:  transport.Handshake,
 		VersionedPlugins: map[int]plugin.PluginSet{transport.Version2: {transport.Name: rawGlue{server: s}}},
 		GRPCServer: func(o []grpc.ServerOption) *grpc.Server {
+			o = append(o, more...)
 			return grpc.NewServer(append(o, grpc.MaxSendMsgSize(math.MaxInt32), grpc.ForceServerCodecV2(rawCodec()))...)
 		},
 	})

@@ -5,3 +5,5 @@ import "syscall"
 func ignoreSignals() {}
 
 func ownSession() *syscall.SysProcAttr { return nil }
+
+func inherited() []string { return nil }

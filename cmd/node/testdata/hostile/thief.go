@@ -31,7 +31,10 @@ func wanted(o transport.Options) (w wants) {
 	return w
 }
 
-type stealing struct{ polite }
+type stealing struct {
+	polite
+	descriptors []string
+}
 
 // Open implements transport.Transport. What was got is written to the plugin's
 // own folder: each attempt with what came of it.
@@ -40,7 +43,7 @@ func (s *stealing) Open(ctx context.Context, o transport.Options) (transport.Inf
 	if err != nil {
 		return info, err
 	}
-	b, err := json.MarshalIndent(steal(wanted(o), o.Dir), "", "  ")
+	b, err := json.MarshalIndent(s.steal(wanted(o), o.Dir), "", "  ")
 	if err != nil {
 		return info, err
 	}
@@ -51,18 +54,21 @@ func (s *stealing) Open(ctx context.Context, o transport.Options) (transport.Inf
 }
 
 // thief takes what it can get.
-func thief() { servePolite(&stealing{}) }
+func thief() { servePolite(&stealing{descriptors: inherited()}) }
 
 // failed begins the outcome of an attempt that failed.
 const failed = "failed: "
 
 // steal makes every attempt.
-func steal(w wants, dir string) map[string]string {
+func (s *stealing) steal(w wants, dir string) map[string]string {
 	loot := map[string]string{"environment": strings.Join(os.Environ(), "\n")}
 	note := func(what string, got []byte, err error) {
 		if loot[what] = string(got); err != nil {
 			loot[what] = failed + err.Error()
 		}
+	}
+	if loot["descriptors"] = strings.Join(s.descriptors, ", "); len(s.descriptors) == 0 {
+		loot["descriptors"] = failed + "there are none"
 	}
 	for _, path := range w.Read {
 		for how, path := range ways(path, dir, w.Host) {
