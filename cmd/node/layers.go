@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -61,11 +62,43 @@ func printLayers(w io.Writer, all []rpc.Layer) error {
 		}
 		fmt.Fprintf(w, "\n%s\n", l.Name)
 		for _, key := range slices.Sorted(maps.Keys(l.About)) {
-			fmt.Fprintf(w, "  %-16s %s\n", strings.ReplaceAll(key, "_", " "), printable(fmt.Sprint(l.About[key])))
+			fmt.Fprintf(w, "  %-16s %s\n", words(key), printable(inWords(l.About[key])))
 		}
 	}
 	return nil
 }
+
+// inWords writes a value of JSON for people; of an object only what is not
+// nothing.
+func inWords(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return "-"
+	case []any:
+		all := make([]string, len(v))
+		for i, x := range v {
+			all[i] = inWords(x)
+		}
+		return strings.Join(all, ", ")
+	case map[string]any:
+		var all []string
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			switch text := inWords(v[key]); text {
+			case "", "-", "0", "false", "none":
+			case "true":
+				all = append(all, words(key))
+			default:
+				all = append(all, words(key)+" "+text)
+			}
+		}
+		return cmp.Or(strings.Join(all, ", "), "-")
+	case float64:
+		return strconv.FormatFloat(v, 'f', -1, 64)
+	}
+	return fmt.Sprint(v)
+}
+
+func words(key string) string { return strings.ReplaceAll(strings.ToLower(key), "_", " ") }
 
 func newLayerCommand(f *fileFlags) *cobra.Command {
 	cmd := &cobra.Command{

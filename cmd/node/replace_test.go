@@ -104,8 +104,8 @@ func TestTransportIsReplacedUnderLoadWithoutLoss(t *testing.T) {
 		t.Run(fmt.Sprint("process ", process), func(t *testing.T) {
 			n := startTrio(t)
 			stop := n.chatter(t)
-			relay, alice, bob := freeUDP(t), freeUDP(t), freeUDP(t)
 			for range 2 {
+				relay, alice, bob := freeUDP(t), freeUDP(t), freeUDP(t)
 				n.relay.swap(t, udpSection(process, relay, alice, bob))
 				n.alice.swap(t, udpSection(process, alice, relay))
 				n.bob.swap(t, udpSection(process, bob, relay))

@@ -93,7 +93,7 @@ func pluginOf(sec kernel.Section, dataDir, slot string, log *slog.Logger) (*plug
 	}
 	p.config.Dir = filepath.Join(dataDir, "plugins", slot, p.name)
 	p.config.Hide = []string{dataDir}
-	return plugin.NewResident(sec.Use, p.config, p.opener(log), log), nil
+	return plugin.NewResident(p.name, p.config, p.opener(log), log), nil
 }
 
 // besides makes a path that begins with ./ or ../ relative to the folder of the

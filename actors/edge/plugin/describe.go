@@ -28,6 +28,10 @@ type Description struct {
 	Abilities   transport.Abilities `json:"abilities,omitzero"`
 	Limits      Limits              `json:"limits,omitzero"`
 	Counts      Counts              `json:"counts"`
+
+	// Wire counts what was dropped at the process boundary because it was out
+	// of form; nil for a transport that is compiled in.
+	Wire *transport.Counts `json:"wire_dropped,omitempty"`
 }
 
 // Claims are what the transport says of itself, in words. Nobody has checked
@@ -82,6 +86,10 @@ func (e *Edge) describe(d *Description) {
 	d.Confinement = clean(e.running.Confinement())
 	if p, ok := e.running.(interface{ Version() int }); ok {
 		d.Protocol = p.Version()
+	}
+	if p, ok := e.running.(interface{ Counts() transport.Counts }); ok {
+		c := p.Counts()
+		d.Wire = &c
 	}
 	i := e.info
 	d.Transport, d.Version, d.Abilities = i.Name, i.Version, i.Abilities
