@@ -2,7 +2,7 @@
 FUZZTIME ?= 30s
 BENCHTIME ?= 1s
 
-.PHONY: check build test race fmt vet lint fuzz bench interop demo configs vectors
+.PHONY: check build test race fmt vet lint fuzz bench bench-plugins interop demo configs vectors
 
 check: fmt vet test
 
@@ -34,9 +34,14 @@ fuzz:
 		done; \
 	done
 
-# The figures of docs/benchmarks.md.
+# The figures of docs/benchmarks.md, but those of transport plugins.
 bench:
-	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./kernel/... ./actors/... ./layers/... ./cmd/node
+	go test -run '^$$' -bench . -skip '^BenchmarkPlugin' -benchmem -benchtime $(BENCHTIME) ./kernel/... ./actors/... ./layers/... ./cmd/node
+
+# Those of transport plugins, and a table of libp2p against Whisper: some eight
+# minutes. Each does a fixed amount of work.
+bench-plugins:
+	STRATA_TABLE=1 go test -run '^$$' -bench '^BenchmarkPlugin' -benchtime 1x -timeout 20m ./cmd/node
 
 interop:
 	cd interop && go test -count=1 ./...

@@ -76,7 +76,7 @@ func TestClientsOfTwoTransportsChatThroughABridge(t *testing.T) {
 	var counts bridge.Report
 	eventually(t, "counters", func() bool {
 		counts = between.residents.bridge.Describe()
-		return counts.NearToFar.Carried >= 2*texts && counts.FarToNear.Carried >= 2*texts
+		return counts.NearToFar.Carried >= texts && counts.FarToNear.Carried >= texts // several private ones may share one
 	})
 	for _, p := range []*party{between, alice, bob} {
 		p.healthy(t)

@@ -191,6 +191,7 @@ func endGroup(t *testing.T, group int) {
 }
 
 func TestTutorialOfTransportsRuns(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "add-a-transport.md"))
 	if err != nil {
 		t.Fatal(err)
