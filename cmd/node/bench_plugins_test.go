@@ -38,8 +38,11 @@ var endlessOnes = map[string]func() contract.Transport{
 	benchSource: func() contract.Transport { return newEndless(true) },
 }
 
-// serveEndless is serveBuiltin for them.
+// serveEndless is serveBuiltin for them, and for the programs of a comparison.
 func serveEndless(args []string) bool {
+	if serveBare(args) {
+		return true
+	}
 	if len(args) != 3 || args[0] != "plugin" || args[1] != "serve" || endlessOnes[args[2]] == nil {
 		return false
 	}
