@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stratanode/strata/actors"
 	"github.com/stratanode/strata/layers/transport"
 	"github.com/stratanode/strata/plugins/host"
 	contract "github.com/stratanode/strata/plugins/transport"

@@ -23,11 +23,10 @@ import (
 // The load of the table: one chat that all nodes have joined, and in which
 // random ones say something.
 const (
-	chatRounds = 2                      // each network is measured so often, in turns
-	chatEvery  = 100 * time.Millisecond // from one message to the next
-	chatCount  = 60                     // messages in a round
-	chatIdle   = 5 * time.Second        // of nothing, for the processor time of an idle network
-	chatTail   = 2 * time.Second        // after the last message, for what gossip still has to say
+	chatEvery = 100 * time.Millisecond // from one message to the next
+	chatCount = 60                     // messages in a round
+	chatIdle  = 5 * time.Second        // of nothing, for the processor time of an idle network
+	chatTail  = 2 * time.Second        // after the last message, for what gossip still has to say
 )
 
 var chatTopic = transport.TopicOf("bench")
@@ -41,9 +40,9 @@ func BenchmarkPluginTable(b *testing.B) {
 	text := &strings.Builder{}
 	fmt.Fprintln(text, "| nodes, links of each | transport | delivered | bytes a node a message, in + out | copies a delivery | latency p50 / p99 | CPU a message | CPU idle |")
 	fmt.Fprintln(text, "|---|---|---|---|---|---|---|---|")
-	for _, shape := range []struct{ nodes, reach int }{{2, 1}, {8, 3}, {24, 3}, {24, 23}} {
+	for _, shape := range []struct{ nodes, reach, rounds int }{{2, 1, 2}, {8, 3, 2}, {24, 3, 2}, {24, 23, 1}} {
 		rows := map[string]*chatRow{"Whisper": {}, "libp2p": {}}
-		for range chatRounds {
+		for range shape.rounds { // in turns
 			for _, kind := range []string{"Whisper", "libp2p"} {
 				b.Run(fmt.Sprintf("%s/%d/%d", kind, shape.nodes, shape.reach), func(b *testing.B) {
 					runChat(b, kind, shape.nodes, shape.reach, rows[kind])

@@ -56,9 +56,12 @@ func TestKilledPluginLosesNothing(t *testing.T) {
 	bob.healthy(t)
 }
 
+// whisperEvery is the pause between two private messages of each side.
+const whisperEvery = 10 * time.Millisecond
+
 // whisper has p say private messages to other.
 func (k *talk) whisper(p, other *party, name string) {
-	tick := time.NewTicker(talkEvery)
+	tick := time.NewTicker(whisperEvery)
 	defer tick.Stop()
 	for i := 0; ; i++ {
 		select {
