@@ -39,8 +39,8 @@ func FuzzPluginFrame(f *testing.F) {
 		defer r.cancel()
 		r.info, r.state, r.held = newFake().info, opened, 300
 		c := &call{size: 2, left: 2, done: make(chan struct{})}
-		r.flight[1] = answer{c, 0, true}
-		r.flight[2] = answer{c, 1, true}
+		r.flight[1] = answer{call: c, index: 0, sent: true}
+		r.flight[2] = answer{call: c, index: 1, sent: true}
 		r.taken.add(3)
 		for range 3 {
 			if err := r.frame(data); err != nil {

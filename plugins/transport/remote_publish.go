@@ -32,6 +32,7 @@ type answer struct {
 	call  *call
 	index int
 	sent  bool
+	final bool // its receipt has overtaken the result
 }
 
 // call is a Publish that waits.
@@ -230,7 +231,7 @@ func (r *Remote) settle(results []*transportpb.Result) error {
 		}
 		delete(r.flight, w.Id)
 		err := r.fromError(w.Error)
-		if err == nil && r.info.Receipts {
+		if err == nil && r.info.Receipts && !a.final {
 			r.taken.add(w.Id)
 		}
 		a.call.set(a.index, err)

@@ -93,7 +93,7 @@ func (r *Remote) confirmed(ws []*transportpb.Receipt) {
 	for _, w := range ws {
 		known := w.Outcome >= uint32(OutcomeRelayed) && w.Outcome <= uint32(OutcomeFailed)
 		switch {
-		case !known || !r.taken.remove(w.Id):
+		case !known || !r.expected(w.Id):
 			r.counts.receipts.Add(1)
 		case len(r.receipts) >= maxReceipts:
 			r.counts.late.Add(1)
@@ -104,6 +104,18 @@ func (r *Remote) confirmed(ws []*transportpb.Receipt) {
 	if len(r.receipts) > 0 {
 		nudge(r.ready)
 	}
+}
+
+// expected reports whether a receipt for id may come, and that only once. It may
+// overtake the result: a transport that is quick has sent an envelope before its
+// Publish returns. mu is held.
+func (r *Remote) expected(id uint64) bool {
+	if a, ok := r.flight[id]; ok && a.sent && !a.final {
+		a.final = true
+		r.flight[id] = a
+		return true
+	}
+	return r.taken.remove(id)
 }
 
 // counted keeps the latest number of peers for Receive.
