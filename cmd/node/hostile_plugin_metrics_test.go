@@ -17,7 +17,7 @@ import (
 func countTheCounters(t *testing.T, program string) {
 	node := start(t, fmt.Sprintf(siegeText, program, "stats", "metrics", ""), bootOptions{})
 	node.residents.mu.Lock()
-	resident := node.residents.plugins[string(transportSlot)]
+	resident := node.residents.plugin(string(transportSlot))
 	node.residents.mu.Unlock()
 	registry := prometheus.NewPedanticRegistry()
 	if err := registry.Register(resident.Collector()); err != nil {

@@ -80,7 +80,7 @@ func (p *party) killPlugin(t *testing.T, n int) time.Duration {
 	transport := func() plugin.Description {
 		p.residents.mu.Lock()
 		defer p.residents.mu.Unlock()
-		return p.residents.plugins["transport"].Describe()
+		return p.residents.plugin("transport").Describe()
 	}
 	process, err := os.FindProcess(transport().PID)
 	if err != nil {

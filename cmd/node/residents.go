@@ -38,6 +38,13 @@ func (r *residents) set(slot, use string, p *plugin.Resident) {
 	}
 }
 
+// plugin returns the plugin in a slot, nil if there is none.
+func (r *residents) plugin(slot string) *plugin.Resident {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.plugins[slot]
+}
+
 // describe implements rpc.Node.Residents.
 func (r *residents) describe() map[string]rpc.Resident {
 	r.mu.Lock()
