@@ -29,7 +29,7 @@ var unstartable = []struct{ name, settings, reason string }{
 	{"tcp", "", `"tcp", not on a unix socket`},
 	{"deaf-socket", "start_timeout: 1s", "1s"},
 	{"greedy-start", "memory_mib: 64", "memory"},
-	{"open-never", "start_timeout: 1s", "Open"},
+	{"open-never", "start_timeout: 5s", "Open"}, // long enough to get there on a slow machine
 	{"open-error", "", "nothing fits"},
 	{"open-panic", "", "no idea how to open"},
 	{"bad-info", "", "info.limit"},

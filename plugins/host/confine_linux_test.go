@@ -231,6 +231,7 @@ func TestKilledHostLeavesNoOrphan(t *testing.T) {
 				t.Fatal(err)
 			}
 			eventually(t, 2*time.Second, "no process is left", func() bool { return len(holders(own)) == 0 })
+			cmd.Wait() // until then its lock may be held
 			if left := runFolders(t); len(left) != 1 {
 				t.Fatalf("folders %v, want that of the killed host", left)
 			}
