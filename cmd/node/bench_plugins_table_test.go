@@ -74,13 +74,13 @@ func linksOf(one, n, reach int) (all []int) {
 
 // chatRow is a line of the table, over all rounds.
 type chatRow struct {
-	nodes, messages, expected int
-	bytes, copies             uint64
-	took                      []time.Duration // one for each delivery
-	busy                      time.Duration   // of the processors, under load
-	loaded                    time.Duration   // how long there was load
-	idle                      float64         // processors, without load; sum over the rounds
-	rounds                    int
+	messages, expected int
+	bytes, copies      uint64
+	took               []time.Duration // one for each delivery
+	busy               time.Duration   // of the processors, under load
+	loaded             time.Duration   // how long there was load
+	idle               float64         // processors, without load; sum over the rounds
+	rounds             int
 }
 
 func (r *chatRow) print(w *strings.Builder, kind string, nodes, links int) {
