@@ -16,9 +16,7 @@ import (
 // and looks at what is there for /metrics.
 func countTheCounters(t *testing.T, program string) {
 	node := start(t, fmt.Sprintf(siegeText, program, "stats", "metrics", ""), bootOptions{})
-	node.residents.mu.Lock()
 	resident := node.residents.plugin(string(transportSlot))
-	node.residents.mu.Unlock()
 	registry := prometheus.NewPedanticRegistry()
 	if err := registry.Register(resident.Collector()); err != nil {
 		t.Fatal(err)

@@ -78,8 +78,6 @@ func (k *talk) whisper(p, other *party, name string) {
 func (p *party) killPlugin(t *testing.T, n int) time.Duration {
 	t.Helper()
 	transport := func() plugin.Description {
-		p.residents.mu.Lock()
-		defer p.residents.mu.Unlock()
 		return p.residents.plugin("transport").Describe()
 	}
 	process, err := os.FindProcess(transport().PID)
