@@ -24,7 +24,8 @@ type Candidate struct {
 // Phase says how long the resident before is phased out: it gets no more
 // commands, but still hears the slot below, and what it reports still goes up if
 // keep wants it. So nothing is lost that others sent while they did not know. A
-// layer that keeps records must not be phased out: its successor has them.
+// layer that keeps records must not be phased out: its successor has them. One
+// whose successor stands on the same slot is not: that slot has one master.
 type Phase[E any] struct {
 	Keep func(E) bool
 	Out  time.Duration
@@ -173,10 +174,13 @@ func (s *seat) exchange(ctx actor.Context, n *newcomer) {
 	}
 	s.dismiss()
 	s.tenant.retire(n.keep)
-	old := s.tenant
+	old, below := s.tenant, s.below
 	s.retired, s.tenant, s.below = old, n.tenant, n.from.below
 	root, self := s.stack.kernel.System().Root, ctx.Self()
 	s.timer = time.AfterFunc(n.phase, func() { root.Send(self, farewell{own{old}}) })
+	if below != "" && below == s.below {
+		s.dismiss() // the two would both command the slot below
+	}
 	s.stack.moved(s.place, n.from)
 	kernel.Announce(ctx, s.place.name)
 	n.answer <- nil // should it break now, that is a matter of the kernel's

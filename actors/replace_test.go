@@ -232,6 +232,20 @@ func (e *exclusive) Close() {
 	e.source.Close()
 }
 
+func TestSlotBelowHasOneMaster(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, newCounter)
+		r.replace(t, r.withCounter(newCounter, actors.Phase[fact]{Out: time.Hour, Keep: func(fact) bool { return true }}))
+		r.floor.Outlet().Send(told{3})
+		synctest.Wait()
+		if got := sums(r.roof.Got()); !slices.Equal(got, []uint64{3}) || len(r.floor.Got()) != 1 {
+			t.Errorf("up went %v, down %v: want the new layer alone to have heard it", got, r.floor.Got())
+		}
+		r.kernel.Stop()
+		time.Sleep(time.Minute)
+	})
+}
+
 func TestRetiredOneThatBreaksHarmsNobody(t *testing.T) {
 	r := start(t, newCounter)
 	defer r.kernel.Stop()

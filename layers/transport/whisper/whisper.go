@@ -44,6 +44,7 @@ type Node struct {
 	peers   map[overlay.PeerID]*peer
 	slots   []*peer // peers by their slots, with gaps
 	rescans []*peer // peers to be offered the whole pool again
+	early   []early
 
 	refs   map[layers.Ref]*publication
 	own    map[transport.Hash][]*publication // of pooled envelopes
@@ -106,11 +107,17 @@ func (n *Node) FromBelow(now time.Time, e overlay.Event) (out output, err error)
 		n.greet(&out)
 	case overlay.Connected:
 		n.connect(e, &out)
+		if len(n.early) > 0 {
+			n.replay(now, n.peers[e.Peer], &out)
+		}
 	case overlay.Disconnected:
 		n.disconnect(e.Peer, &out)
+		n.forgetEarly(e.Peer)
 	case overlay.Arrived:
 		if p := n.peers[e.Peer]; p != nil {
 			n.arrived(now, p, e.Packet, &out)
+		} else {
+			n.keep(now, e)
 		}
 	case overlay.Written:
 		if p := n.peers[e.Peer]; p != nil {
