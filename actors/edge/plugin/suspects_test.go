@@ -82,7 +82,7 @@ func number(ref [32]byte) (n int) {
 func TestSuspectIsAloneOnItsWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		set := func(f *fake) {
-			f.calls = 2
+			f.calls = 4 // so that all are offered, however they are batched
 			f.publish = func(ctx context.Context, _ []transport.Envelope) []error { return []error{hang(ctx)} }
 		}
 		r := newRig(t, set).begin()
