@@ -179,12 +179,21 @@ func (i Inlet[C]) Send(c C) { i.port.send(c, newSpan(), nil) }
 // Hear puts t on a slot that is filled already: f gets its events, one at a
 // time, and must not wait.
 func Hear[C, E any](t *Top, slot Slot[C, E], f func(E)) Inlet[C] {
+	return HearCredited(t, slot, func(e E, c *Credit) {
+		f(e)
+		c.Return()
+	})
+}
+
+// HearCredited is Hear for an edge that is not done with an event when f returns:
+// f takes over the credit, which may be nil, and gives it back when it is. So
+// what comes from outside waits outside while the edge is busy.
+func HearCredited[C, E any](t *Top, slot Slot[C, E], f func(E, *Credit)) Inlet[C] {
 	t.stack.standOn(string(slot), t.place)
 	t.hear = append(t.hear, func(m any) bool {
 		s, ok := m.(*stamped[E])
 		if ok {
-			f(s.m)
-			s.credit.Return()
+			f(s.m, s.credit)
 		}
 		return ok
 	})

@@ -39,6 +39,7 @@ var onlyIn = map[string][]string{
 	"github.com/libp2p":                        {"plugins/libp2p", "actors/edge/rendezvous"},
 	"github.com/ncruces/go-sqlite3":            {"kernel/store", "actors/edge/archive"},
 	"github.com/jackc/pgx":                     {"actors/edge/archive"},
+	"github.com/jackc/tern":                    {"actors/edge/archive"},
 	"github.com/cloudflare/circl":              {"layers/transport/whisper"},
 	"github.com/goccy/go-yaml":                 {"kernel"},
 	"github.com/spf13/cobra":                   {"cmd/node"},

@@ -138,6 +138,42 @@ type Refused struct {
 	Reason string
 }
 
+// Progress tells how the node catches up with what was sent while it was away: at
+// each change, for whoever shows it to a user. What was found comes as Opened.
+type Progress struct {
+	State     CatchUp
+	From, To  time.Time // the window that is being asked for, or was
+	Server    string    // who is or was asked
+	Pages     int       // since the state was CatchingUp
+	Envelopes int       // that came
+	Opened    int       // of them, by some filter, for the first time
+	Gaps      []Gap     // what could not be fetched, or what servers do not agree about
+}
+
+// Gap is a window of which envelopes may be missing.
+type Gap struct {
+	From, To time.Time
+	Server   string // that failed, or lacked what another had
+	Missing  int    // envelopes that the server lacked; zero if it failed
+	Reason   string
+}
+
+// CatchUp is how far it has come.
+type CatchUp uint8
+
+const (
+	Waiting    CatchUp = iota // for somebody to ask
+	CatchingUp                // asking
+	CaughtUp                  // everything up to To was fetched
+	PartlyUp                  // Gaps says what was not; it is tried again
+)
+
+// String returns the state in words.
+func (c CatchUp) String() string {
+	return [...]string{"waiting", "catching up", "caught up", "partly caught up"}[c]
+}
+
+func (Progress) envelopeEvent() {}
 func (Ready) envelopeEvent()    {}
 func (Opened) envelopeEvent()   {}
 func (Accepted) envelopeEvent() {}

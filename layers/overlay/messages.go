@@ -4,6 +4,7 @@ package overlay
 
 import (
 	"encoding/hex"
+	"net/netip"
 	"time"
 
 	"github.com/stratanode/strata/layers"
@@ -92,7 +93,8 @@ type Ready struct {
 // tells all about a peer also to a neighbour that has restarted.
 type Connected struct {
 	Peer    PeerID
-	Name    string // the client name the peer claims
+	Name    string         // the client name the peer claims
+	Address netip.AddrPort // of the other end
 	Inbound bool
 	Trusted bool
 	State   []Packet

@@ -53,6 +53,11 @@ type Publish struct {
 	Topic Topic
 	Data  []byte
 	TTL   time.Duration // how long it is worth carrying; zero leaves it to the transport
+
+	// Raw is a whole envelope in the transport's own form, made with its own
+	// tools, instead of Topic, Data and TTL. A transport without such a form
+	// refuses it.
+	Raw []byte
 }
 
 func (Attach) transportCommand()    {}
@@ -93,6 +98,10 @@ type Envelope struct {
 	Data  []byte
 	Sent  time.Time     // when the sender says it was sent, to the second
 	TTL   time.Duration // from Sent; how long the sender wanted it carried
+
+	// Of a transport that has them; only in Admitted, History and Page:
+	Raw []byte  // the envelope in the transport's own form
+	PoW float64 // proof of work per byte and second; not computed in History
 }
 
 // Accepted says that the transport carries the envelope and will offer it to

@@ -124,6 +124,8 @@ func (n *Node) FromBelow(now time.Time, e envelope.Event) (output, error) {
 		n.answer(now, e.Ref, secure.Expired{Ref: e.Ref}, &out)
 	case envelope.Refused:
 		n.answer(now, e.Ref, secure.Refused{Ref: e.Ref, Reason: e.Reason}, &out)
+	case envelope.Progress:
+		// For users.
 	default:
 		panic(fmt.Sprintf("ratchet: unknown event %T", e))
 	}
