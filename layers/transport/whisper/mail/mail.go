@@ -40,7 +40,9 @@ type Settings struct {
 	MaxMessage int     // longest packet, in bytes
 	Bundle     int     // longest packet of several envelopes that is sent, in bytes
 	MinPoW     float64 // of the envelopes that requests come in
-	PoW        float64 // of those that this node makes
+
+	// Make makes a whole envelope with the proof of work that peers want.
+	Make func(now time.Time, topic transport.Topic, data []byte) (raw []byte, hash transport.Hash, err error)
 }
 
 // Post is the mail half of a node. It is driven by the other half, which gives
@@ -66,3 +68,35 @@ type Addressed struct {
 	Packet overlay.Outgoing
 	Tell   bool // Written is to be called once it is out
 }
+
+// Packet is one decoded packet of codes 123 to 127. Those that hold envelopes
+// are decoded by the other half.
+//
+//sumtype:decl
+type Packet interface {
+	overlay.Packet
+	mailPacket()
+}
+
+// Request is packet 126 as an envelope: a request that only a mail server can
+// read. PoW of the envelope is computed.
+type Request struct {
+	Envelope transport.Envelope
+	Bytes    int // of the payload
+}
+
+// Delivery is packet 127: envelopes that skip the relay's rules. PoW is not
+// computed.
+type Delivery struct {
+	Envelopes []transport.Envelope
+	Bytes     int
+}
+
+// Size implements overlay.Packet.
+func (r Request) Size() int { return r.Bytes }
+
+// Size implements overlay.Packet.
+func (d Delivery) Size() int { return d.Bytes }
+
+func (Request) mailPacket()  {}
+func (Delivery) mailPacket() {}
