@@ -35,9 +35,15 @@ type geth struct {
 // newGeth starts a go-ethereum peer that accepts envelopes from minPoW on.
 func (s *stage) newGeth(name string, minPoW float64) *geth {
 	s.Helper()
+	return s.newPeer(name, gethBin, minPoW)
+}
+
+// newPeer starts a peer that is spoken to over go-ethereum's JSON-RPC.
+func (s *stage) newPeer(name, program string, minPoW float64, args ...string) *geth {
+	s.Helper()
 	var intro struct{ Enode, IPC string }
-	dir := s.folder(name)
-	s.start(name, &intro, gethBin, "-dir", dir, "-min-pow", strconv.FormatFloat(minPoW, 'g', -1, 64))
+	args = append([]string{"-dir", s.folder(name), "-min-pow", strconv.FormatFloat(minPoW, 'g', -1, 64)}, args...)
+	s.start(name, &intro, program, args...)
 	c, err := rpc.DialContext(s.ctx, intro.IPC)
 	s.must("connect to "+name, err)
 	s.Cleanup(c.Close)
@@ -131,6 +137,7 @@ type criteria struct {
 	SymKey     string  `json:"symKeyID,omitempty"`
 	PrivateKey string  `json:"privateKeyID,omitempty"`
 	Topics     []topic `json:"topics"`
+	AllowP2P   bool    `json:"allowP2P,omitempty"` // envelopes of packet 127 too
 }
 
 // received is a message as go-ethereum tells it after opening it.
@@ -164,6 +171,7 @@ type posting struct {
 	TTL     uint32        `json:"ttl"`
 	PoW     float64       `json:"powTarget"`
 	PoWTime uint32        `json:"powTime"`
+	Target  string        `json:"targetPeer,omitempty"` // only to this node, in packet 127
 }
 
 // post makes the peer seal and send a message, by default as Status clients do,

@@ -14,6 +14,7 @@ var (
 	workDir   string
 	strataBin string
 	gethBin   string
+	statusBin string
 )
 
 func TestMain(m *testing.M) {
@@ -30,13 +31,19 @@ func buildAndRun(m *testing.M) (code int, err error) {
 	}
 	defer os.RemoveAll(workDir)
 	strataBin, gethBin = filepath.Join(workDir, "strata"), filepath.Join(workDir, "gethpeer")
-	if err := goBuild("..", strataBin, "./cmd/node"); err != nil {
+	statusBin = filepath.Join(workDir, "statuspeer")
+	if given := os.Getenv("STRATA_BIN"); given != "" {
+		strataBin = given // a node that is there already
+	} else if err := goBuild("..", strataBin, "./cmd/node"); err != nil {
 		return 1, err
 	}
 	// memsize, a debug page deep under go-ethereum's node package, reaches into the
 	// runtime in a way that linkers since Go 1.23 refuse unless asked. Nothing of
 	// it runs here.
 	if err := goBuild(".", gethBin, "-ldflags=-checklinkname=0", "./cmd/gethpeer"); err != nil {
+		return 1, err
+	}
+	if err := goBuild("statuswhisper", statusBin, "."); err != nil {
 		return 1, err
 	}
 	return m.Run(), nil

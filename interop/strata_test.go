@@ -35,6 +35,46 @@ layers:
   payload: {use: status}
 `
 
+// serverConfig is a mail server, and listenerConfig a client that can be dialled.
+// mailClientConfig has all envelopes of the past from one mail server.
+const (
+	serverConfig = `data_dir: %s
+log: {level: debug}
+store: {key: file}
+layers:
+  overlay: {use: devp2p, settings: {listen: "127.0.0.1:0"}}
+  transport: {use: whisper, settings: {interest: everything, mail_password: ` + mailPassword + `}}
+  archive: {use: sqlite, settings: {retention: 720h}}
+`
+	listenerConfig = `data_dir: %s
+log: {level: debug}
+store: {key: passphrase, passphrase_file: %s, scrypt_n: 4096}
+layers:
+  overlay: {use: devp2p, settings: {listen: "127.0.0.1:0"}}
+  transport: {use: whisper, settings: {interest: subscribed}}
+  envelope: {use: whisper}
+  secure: {use: ratchet}
+  datasync: {use: mvds}
+  payload: {use: status}
+`
+	mailClientConfig = `data_dir: %s
+log: {level: debug}
+store: {key: passphrase, passphrase_file: %s, scrypt_n: 4096}
+layers:
+  overlay: {use: devp2p, settings: {inbound: false}}
+  transport:
+    use: whisper
+    settings: {interest: subscribed, mail_servers: [%q], mail_password: ` + mailPassword + `}
+  envelope: {use: whisper}
+  secure: {use: ratchet}
+  datasync: {use: mvds}
+  payload: {use: status}
+`
+)
+
+// mailPassword is what all mail servers of the Status network share.
+const mailPassword = "status-offline-inbox"
+
 // strata is one node of ours, used through its command line; only what waits
 // uses its socket.
 type strata struct {
@@ -85,8 +125,7 @@ func (s *stage) newRelay(name string) *strata {
 // newClient starts a node with all layers that keeps links to the given nodes.
 func (s *stage) newClient(name string, to ...string) *strata {
 	s.Helper()
-	pass := s.path(name + ".pass")
-	s.must("passphrase", os.WriteFile(pass, []byte("four words are enough\n"), 0o600))
+	pass := s.passphrase(name)
 	var nodes []string
 	for _, enode := range to {
 		nodes = append(nodes, fmt.Sprintf("%q", enode))
@@ -95,6 +134,38 @@ func (s *stage) newClient(name string, to ...string) *strata {
 	n.subscribe()
 	return n
 }
+
+// newServer starts a mail server.
+func (s *stage) newServer(name string) *strata {
+	s.Helper()
+	return s.newStrata(name, fmt.Sprintf(serverConfig, s.path(name)))
+}
+
+// newListener starts a client that others dial.
+func (s *stage) newListener(name string) *strata {
+	s.Helper()
+	n := s.newStrata(name, fmt.Sprintf(listenerConfig, s.path(name), s.passphrase(name)))
+	n.subscribe()
+	return n
+}
+
+// newMailClient starts a client of a mail server.
+func (s *stage) newMailClient(name, server string) *strata {
+	s.Helper()
+	n := s.newStrata(name, fmt.Sprintf(mailClientConfig, s.path(name), s.passphrase(name), server))
+	n.subscribe()
+	return n
+}
+
+func (s *stage) passphrase(name string) (file string) {
+	s.Helper()
+	file = s.path(name + ".pass")
+	s.must("passphrase", os.WriteFile(file, []byte("four words are enough\n"), 0o600))
+	return file
+}
+
+// shh is the node as a client of go-ethereum's API sees it.
+func (n *strata) shh() *geth { return &geth{stage: n.stage, name: n.name, enode: n.enode, rpc: n.rpc} }
 
 func (s *stage) newStrata(name, config string) *strata {
 	s.Helper()
@@ -180,16 +251,39 @@ func (n *strata) packetsIn() (sum uint64) {
 // cli runs a sub-command against the node and reads its JSON into result.
 func (n *strata) cli(result any, args ...string) {
 	n.Helper()
+	n.told(args, func(out []byte) error { return json.Unmarshal(out, result) })
+}
+
+func (n *strata) told(args []string, read func(out []byte) error) {
+	n.Helper()
 	cmd := exec.CommandContext(n.ctx, strataBin, append(args, "--json", "--data-dir", n.dir)...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err == nil {
-		err = json.Unmarshal(out, result)
+		err = read(out)
 	}
 	if err != nil {
 		n.must(fmt.Sprintf("%s: strata %q", n.name, args), fmt.Errorf("%w\nstdout: %s\nstderr: %s", err, out, stderr.String()))
 	}
+}
+
+// query asks a mail server for all it has of a topic, and returns the hashes in
+// the order in which they came.
+func (n *strata) query(server string, of topic) (hashes []string) {
+	n.Helper()
+	args := []string{"mail", "query", "--server", server, "--from", "1h", "--topic", hexutil.Encode(of[:])}
+	n.told(args, func(out []byte) error {
+		for lines := json.NewDecoder(bytes.NewReader(out)); lines.More(); {
+			var e struct{ Hash string }
+			if err := lines.Decode(&e); err != nil {
+				return err
+			}
+			hashes = append(hashes, e.Hash)
+		}
+		return nil
+	})
+	return hashes
 }
 
 // join opens a public chat.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stratanode/strata/actors"
 	"github.com/stratanode/strata/actors/edge/rpc"
+	"github.com/stratanode/strata/actors/edge/shh"
 	"github.com/stratanode/strata/kernel"
 	"github.com/stratanode/strata/kernel/store"
 	"github.com/stratanode/strata/layers"
@@ -79,14 +80,20 @@ func boot(cfg kernel.Config, key store.Key, log *slog.Logger, o bootOptions) (_ 
 func (n *node) assemble(records actors.Store, log *slog.Logger) error {
 	trace, err := kernel.Decode(n.config.Sections[traceSection], defaultTraceConfig())
 	api, apiErr := apiConfig(n.config)
+	_, processErr := kernel.Decode(n.config.Sections[processSection], processConfig{})
+	whisperAPI, shhErr := kernel.Decode(n.config.Sections[shhSection], shh.DefaultConfig())
 	k := kernel.New(log)
 	tracer := actors.NewTracer(trace.Steps)
 	s := actors.NewStack(k, records, tracer, log)
 	n.log, n.residents = log, newResidents(n.config)
-	if err := errors.Join(err, apiErr, fill(s, n.config, n.keys, n.residents, log)); err != nil {
+	if err := errors.Join(err, apiErr, processErr, shhErr, fill(s, n.config, n.keys, n.residents, log)); err != nil {
 		return misused(err)
 	}
 	n.kernel, n.stack = k, s
+	shhAPI := shh.New(whisperAPI, log)
+	if actors.Has(s, transportSlot) {
+		shhAPI.Stand(s, transportSlot)
+	}
 	n.server = rpc.New(api, n.config.DataDir, rpc.Node{
 		Version:     version(),
 		Layers:      k.Status,
@@ -95,8 +102,10 @@ func (n *node) assemble(records actors.Store, log *slog.Logger) error {
 		Trace:       tracer.Find,
 		Residents:   n.residents.describe,
 		Replace:     n.replace,
+		Archive:     n.residents.apiArchive(),
+		Services:    map[string]any{"shh": shhAPI.Service()},
 	})
-	n.server.Stand(s, payloadSlot, overlaySlot)
+	n.server.Stand(s, rpc.Slots{Payload: payloadSlot, Envelope: envelopeSlot, Transport: transportSlot, Overlay: overlaySlot})
 	return nil
 }
 

@@ -8,10 +8,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/stratanode/strata/actors/edge/archive"
 	"github.com/stratanode/strata/actors/edge/bridge"
 	"github.com/stratanode/strata/actors/edge/devp2p"
 	"github.com/stratanode/strata/actors/edge/plugin"
 	"github.com/stratanode/strata/actors/edge/rpc"
+	"github.com/stratanode/strata/actors/edge/shh"
 	"github.com/stratanode/strata/kernel"
 	"github.com/stratanode/strata/layers/datasync/mvds"
 	sealing "github.com/stratanode/strata/layers/envelope/whisper"
@@ -109,6 +111,8 @@ func printConfig(w io.Writer, cfg kernel.Config, write func(io.Writer, string, a
 		read func(kernel.Section) (any, error)
 	}{
 		{apiSection, decodeAs(rpc.DefaultConfig())},
+		{processSection, decodeAs(processConfig{})},
+		{shhSection, decodeAs(shh.DefaultConfig())},
 		{traceSection, decodeAs(defaultTraceConfig())},
 	} {
 		c, err := section.read(cfg.Sections[section.name])
@@ -148,6 +152,8 @@ var settings = map[string]func(kernel.Section) (any, error){
 	"far libp2p":        decodeAs(plugin.DefaultConfig()),
 	"far udp":           decodeAs(plugin.DefaultConfig()),
 	"bridge relay":      decodeAs(bridge.DefaultConfig()),
+	"archive sqlite":    decodeAs(archive.DefaultConfig()),
+	"archive postgres":  decodeAs(archive.DefaultConfig()),
 	"envelope whisper":  decodeAs(sealing.DefaultConfig()),
 	"secure ratchet":    decodeAs(ratchet.DefaultConfig()),
 	"datasync mvds":     decodeAs(mvds.DefaultConfig()),

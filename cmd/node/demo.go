@@ -11,6 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"github.com/stratanode/strata/layers/secure"
 )
 
 // Bounds of the demo.
@@ -35,13 +37,17 @@ killed (SIGKILL) and started again, and what was sent to it meanwhile arrives.
 
 With --transport the envelopes travel by a transport plugin instead of Whisper,
 in a process of its own beside each node. With --swap nobody is killed; instead
-Whisper is replaced by libp2p and back on all three nodes while they talk.
+Whisper is replaced by libp2p and back on all three nodes while they talk. With
+--offline the relay is a mail server; both clients go away, what was sent expires
+everywhere, and bob fetches it from the archive while alice is still away. If
+STRATA_POSTGRES names a database, that is played again with the archive there.
 
-It ends by itself within a minute, and successfully only if no message was lost
+It ends by itself within a minute, with --offline within two, and successfully only if no message was lost
 or doubled and no process was left running.`,
 		Example: `  strata demo
   strata demo --transport libp2p
   strata demo --swap
+  strata demo --offline
   strata demo --messages 400 --json`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -51,26 +57,37 @@ or doubled and no process was left running.`,
 			if err := d.checkFlags(cmd.Flags().Changed("messages")); err != nil {
 				return misused(err)
 			}
-			dir, err := os.MkdirTemp("", "strata-demo-")
-			if err != nil {
-				return err
+			for _, d.database = range d.databases() {
+				if err := d.once(cmd, keep); err != nil {
+					return err
+				}
 			}
-			if keep {
-				fmt.Fprintln(cmd.ErrOrStderr(), "data and logs stay in", dir)
-			} else {
-				defer os.RemoveAll(dir)
-			}
-			d.dir = dir
-			d.show = newDemoDisplay(cmd.OutOrStdout(), d.json, isTerminal(cmd.OutOrStdout()))
-			return d.run(cmd.Context())
+			return nil
 		},
 	}
 	cmd.Flags().IntVar(&d.messages, "messages", d.messages, "how many messages are sent")
 	cmd.Flags().StringVar(&d.transport, "transport", d.transport, "whisper, or a transport plugin: "+strings.Join(demoTransports, ", "))
 	cmd.Flags().BoolVar(&d.swap, "swap", false, "replace Whisper by libp2p and back while they talk")
+	cmd.Flags().BoolVar(&d.offline, "offline", false, "have a mail server keep what is sent while the receiver is away")
 	cmd.Flags().BoolVar(&d.json, "json", false, "print one JSON object a line, the last one the summary")
 	cmd.Flags().BoolVar(&keep, "keep", false, "keep the configuration files, data folders and logs")
 	return cmd
+}
+
+// once plays the demo in a folder of its own.
+func (d *demo) once(cmd *cobra.Command, keep bool) error {
+	dir, err := os.MkdirTemp("", "strata-demo-")
+	if err != nil {
+		return err
+	}
+	if keep {
+		fmt.Fprintln(cmd.ErrOrStderr(), "data and logs stay in", dir)
+	} else {
+		defer os.RemoveAll(dir)
+	}
+	d.dir = dir
+	d.show = newDemoDisplay(cmd.OutOrStdout(), d.json, isTerminal(cmd.OutOrStdout()))
+	return d.run(cmd.Context())
 }
 
 func isTerminal(w io.Writer) bool {
@@ -83,6 +100,9 @@ type demo struct {
 	messages  int
 	transport string
 	swap      bool
+	offline   bool
+	database  string // of the mail server; empty: a file
+	channel   string
 	json      bool
 	dir       string
 	show      *demoDisplay
@@ -96,9 +116,14 @@ type demo struct {
 // when it returns.
 func (d *demo) run(ctx context.Context) error {
 	begin := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, demoLimit)
+	limit := demoLimit
+	if d.offline {
+		limit = demoOfflineLimit
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	d.ledger = newDemoLedger()
+	d.newChannel()
 	playErr := d.play(ctx)
 	var life []demoStep
 	if playErr == nil {
@@ -131,8 +156,11 @@ func (d *demo) play(ctx context.Context) error {
 	if err := d.start(ctx); err != nil {
 		return err
 	}
-	if d.swap {
+	switch {
+	case d.swap:
 		return d.playSwap(ctx)
+	case d.offline:
+		return d.playOffline(ctx)
 	}
 	half := d.messages / 2
 	away := max(d.messages/8, 4) // sent while bob is dead
@@ -188,7 +216,7 @@ func (d *demo) start(ctx context.Context) error {
 		if err := n.start(ctx); err != nil {
 			return err
 		}
-		if err := n.client.Join(ctx, demoChannel); err != nil {
+		if err := n.client.Join(ctx, secure.Channel(d.channel)); err != nil {
 			return err
 		}
 		if err := d.listen(ctx, n); err != nil {

@@ -87,6 +87,13 @@ func (l *demoLedger) moved(id payload.MessageID, s payload.Status, reason string
 	}
 }
 
+// statusOf returns what the sender of a message was told.
+func (l *demoLedger) statusOf(e *demoEntry) payload.Status {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return e.status
+}
+
 // settled reports whether nothing is under way any more: everything has arrived
 // and every sender knows it.
 func (l *demoLedger) settled() bool { return len(l.open()) == 0 }
@@ -243,7 +250,9 @@ type demoSummary struct {
 
 func (l *demoLedger) summary(took time.Duration) demoSummary {
 	all := l.row("", func(*demoEntry) bool { return true })
-	up := l.row("", func(e *demoEntry) bool { return e.kind != kindPrivateOff && e.kind != kindPublicOff })
+	up := l.row("", func(e *demoEntry) bool {
+		return !slices.Contains([]string{kindPrivateOff, kindPublicOff, kindPrivateMail, kindPublicMail}, e.kind)
+	})
 	lost := all.Sent - all.Delivered
 	return demoSummary{
 		Sent: all.Sent, Delivered: all.Delivered, Lost: lost, Unconfirmed: len(l.open()) - lost, Duplicates: all.Duplicates,

@@ -29,7 +29,7 @@ const (
 	kindPublicOff  = "public while dead"
 )
 
-var demoKinds = []string{kindFirst, kindPrivate, kindPublic, kindPrivateOff, kindPublicOff}
+var demoKinds = []string{kindFirst, kindPrivate, kindPublic, kindPrivateOff, kindPublicOff, kindPrivateMail, kindPublicMail}
 
 // plan lists what is said while both clients are up: first contact both ways,
 // then private and public messages in turn.
@@ -102,7 +102,7 @@ func (d *demo) talk(ctx context.Context, lines []demoLine, wait bool) error {
 }
 
 func (d *demo) say(ctx context.Context, e *demoEntry) error {
-	from, chat := d.node(e.from), payload.ChatID(demoChannel)
+	from, chat := d.node(e.from), payload.ChatID(d.channel)
 	if !e.public {
 		chat = payload.ChatID(d.node(e.to).self.Key)
 	}

@@ -21,6 +21,9 @@ func (d *demo) checkFlags(messagesGiven bool) error {
 	if d.swap && d.transport != "whisper" {
 		return errors.New("--swap: begins with Whisper; leave --transport out")
 	}
+	if d.offline && (d.swap || d.transport != "whisper") {
+		return errors.New("--offline: goes with neither --swap nor --transport")
+	}
 	if d.swap && !messagesGiven {
 		d.messages = demoSwapMessages
 	}
@@ -43,10 +46,12 @@ func (d *demo) choosePorts() error {
 
 // relayTransport returns the layers that carry for the relay.
 func (d *demo) relayTransport() string {
-	switch d.transport {
-	case "libp2p":
+	switch {
+	case d.offline:
+		return d.mailServer()
+	case d.transport == "libp2p":
 		return demoLibp2p("relay: true")
-	case "udp":
+	case d.transport == "udp":
 		return fmt.Sprintf(demoUDP, d.relay.address, fmt.Sprintf("%q, %q", d.alice.address, d.bob.address))
 	}
 	return `  overlay: {use: devp2p, settings: {listen: "127.0.0.1:0"}}
@@ -57,10 +62,12 @@ func (d *demo) relayTransport() string {
 // clientTransport returns the layers that carry for a client of the relay, which
 // is running.
 func (d *demo) clientTransport(ctx context.Context, n *demoNode) (string, error) {
-	switch d.transport {
-	case "libp2p":
+	switch {
+	case d.offline:
+		return d.mailClient(), nil
+	case d.transport == "libp2p":
 		return d.libp2pClient(ctx)
-	case "udp":
+	case d.transport == "udp":
 		return fmt.Sprintf(demoUDP, n.address, fmt.Sprintf("%q", d.relay.address)), nil
 	}
 	return fmt.Sprintf(`  overlay: {use: devp2p, settings: {inbound: false, static_nodes: ["%s"]}}

@@ -12,12 +12,14 @@ import (
 
 // Top-level sections of the configuration file beside those of the kernel.
 const (
-	apiSection   = "api"
-	traceSection = "trace"
+	apiSection     = "api"
+	processSection = "process"
+	traceSection   = "trace"
+	shhSection     = "shh"
 )
 
 // topSections lists them.
-var topSections = []string{apiSection, traceSection}
+var topSections = []string{apiSection, processSection, shhSection, traceSection}
 
 // fileFlags are the flags that say which configuration a command is about.
 type fileFlags struct {

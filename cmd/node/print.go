@@ -96,7 +96,9 @@ type table struct{ w *tabwriter.Writer }
 
 func newTable(w io.Writer, heads ...string) table {
 	t := table{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)}
-	t.row(heads...)
+	if len(heads) > 0 {
+		t.row(heads...)
+	}
 	return t
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"sync"
 
+	"github.com/stratanode/strata/actors/edge/archive"
 	"github.com/stratanode/strata/actors/edge/bridge"
 	"github.com/stratanode/strata/actors/edge/plugin"
 	"github.com/stratanode/strata/actors/edge/rpc"
@@ -16,7 +17,8 @@ type residents struct {
 	mu      sync.Mutex
 	use     map[string]string
 	plugins map[string]*plugin.Resident
-	bridge  *bridge.Bridge // nil: there is none; set before the start
+	bridge  *bridge.Bridge   // nil: there is none; set before the start
+	archive *archive.Archive // likewise
 }
 
 func newResidents(cfg kernel.Config) *residents {
@@ -56,6 +58,9 @@ func (r *residents) describe() map[string]rpc.Resident {
 	for slot, p := range r.plugins {
 		d := p.Describe()
 		all[slot] = rpc.Resident{Use: r.use[slot], Peers: d.Peers, About: asMap(d)}
+	}
+	if r.archive != nil {
+		all["archive"] = rpc.Resident{Use: r.use["archive"], About: asMap(r.archive.Describe())}
 	}
 	if r.bridge != nil {
 		all["bridge"] = rpc.Resident{Use: r.use["bridge"], About: asMap(r.bridge.Describe())}

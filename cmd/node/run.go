@@ -40,6 +40,9 @@ environment variable that store.passphrase_env names, or is asked for.`,
 			if err != nil {
 				return err
 			}
+			if err := limitProcess(cfg); err != nil {
+				return misused(err)
+			}
 			begin := time.Now()
 			n, err := boot(cfg, key, log, o)
 			if err != nil {

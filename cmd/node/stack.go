@@ -48,9 +48,10 @@ type keys struct {
 func fill(s *actors.Stack, cfg kernel.Config, k keys, r *residents, log *slog.Logger) error {
 	errs := []error{
 		standOverlay(s, cfg, k, log),
-		standTransport(s, cfg, r, log),
+		standTransport(s, cfg, k, r, log),
 		standFar(s, cfg, r, log),
 		standBridge(s, cfg, r, log),
+		standArchive(s, cfg, r, log),
 		standEnvelope(s, cfg, k),
 		standSecure(s, cfg, k),
 		standDataSync(s, cfg, k),
@@ -65,8 +66,8 @@ func fill(s *actors.Stack, cfg kernel.Config, k keys, r *residents, log *slog.Lo
 }
 
 // slotNames lists the slots, bottom to top. Far and bridge are those of a node
-// that carries envelopes between two transports.
-var slotNames = []string{"overlay", "transport", "far", "bridge", "envelope", "secure", "datasync", "payload"}
+// that carries envelopes between two transports, archive that of a mail server.
+var slotNames = []string{"overlay", "transport", "far", "bridge", "archive", "envelope", "secure", "datasync", "payload"}
 
 // resident returns the section of a slot, or false if nobody is to stand there.
 // It is an error if nobody is to stand below.
@@ -131,8 +132,8 @@ func standEnvelope(s *actors.Stack, cfg kernel.Config, k keys) error {
 		if err != nil {
 			return err
 		}
-		stand(s, envelopeSlot, transportSlot, func(layers.Saved) *sealing.Node {
-			return sealing.New(c, k.identity, rand.Reader)
+		stand(s, envelopeSlot, transportSlot, func(saved layers.Saved) *sealing.Node {
+			return sealing.Restore(c, k.identity, rand.Reader, saved)
 		})
 	default:
 		return unknown(sec, "whisper")

@@ -43,6 +43,21 @@ or no node is running.`,
 	return cmd
 }
 
+// historyLine tells how a client catches up with what it missed.
+func historyLine(h *rpc.History) string {
+	if h == nil {
+		return ""
+	}
+	text := h.State
+	if !h.To.IsZero() {
+		text += fmt.Sprintf(", %s to %s: %d envelopes, %d opened", localTime(h.From), localTime(h.To), h.Envelopes, h.Opened)
+	}
+	for _, g := range h.Gaps {
+		text += fmt.Sprintf("; gap from %s to %s: %s", localTime(g.From), localTime(g.To), g.Reason)
+	}
+	return text
+}
+
 func printStatus(w io.Writer, st rpc.Status) error {
 	health := "healthy"
 	if !st.Healthy {
@@ -59,6 +74,8 @@ func printStatus(w io.Writer, st rpc.Status) error {
 	}
 	line("enode", st.Identity.Enode)
 	line("enr", st.Identity.ENR)
+	line("process", fmt.Sprintf("%d MiB of memory, %d goroutines", st.Process.Memory>>20, st.Process.Goroutines))
+	line("history", historyLine(st.History))
 	line("api", fmt.Sprintf("%d calls (%d busy, %d timed out), %d subscribers (%d cut off), %d turned away",
 		st.API.Calls, st.API.Busy, st.API.TimedOut, st.API.Subscribers, st.API.CutOff, st.API.TurnedAway))
 	fmt.Fprintln(w)

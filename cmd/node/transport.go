@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -52,7 +53,7 @@ func whisperConfig(cfg kernel.Config) (whisper.Config, error) {
 	return kernel.Decode(sec, whisper.DefaultConfig())
 }
 
-func standTransport(s *actors.Stack, cfg kernel.Config, r *residents, log *slog.Logger) error {
+func standTransport(s *actors.Stack, cfg kernel.Config, k keys, r *residents, log *slog.Logger) error {
 	sec, ok := cfg.Layers["transport"]
 	switch {
 	case !ok:
@@ -78,8 +79,15 @@ func standTransport(s *actors.Stack, cfg kernel.Config, r *residents, log *slog.
 	if err != nil {
 		return err
 	}
-	stand(s, transportSlot, overlaySlot, func(layers.Saved) *whisper.Node { return whisper.New(c) })
+	tools := whisperTools(c, k)
+	stand(s, transportSlot, overlaySlot, func(layers.Saved) *whisper.Node { return whisper.NewWith(c, tools) })
 	return nil
+}
+
+// whisperTools returns what Whisper needs and must not have itself: keys and a
+// source of randomness.
+func whisperTools(c whisper.Config, k keys) whisper.Tools {
+	return whisper.Tools{Sealer: &mailSealer{node: k.node, password: c.Mail.Password}, Random: rand.Reader}
 }
 
 // pluginOf returns the transport that a section describes, to be opened later.
@@ -161,5 +169,5 @@ func (n *node) carrier(sec kernel.Section) (*plugin.Resident, actors.Candidate, 
 			fmt.Sprintf("is %d while the links of this node were made for %d; that takes a restart", c.MaxMessageSize, before.MaxMessageSize)))
 	}
 	return nil, actors.LayerFor(n.stack, transportSlot, overlaySlot,
-		func(layers.Saved) *whisper.Node { return whisper.New(c) }, phase), nil
+		func(layers.Saved) *whisper.Node { return whisper.NewWith(c, whisperTools(c, n.keys)) }, phase), nil
 }

@@ -44,6 +44,7 @@ type Transport struct {
 	tracer   *tracer
 	asker    *asker
 	meters   *meters
+	stores   *stores
 	presence *presence
 	count    *counters
 	cover    []int         // shards in the order in which they serve as cover
@@ -63,6 +64,8 @@ var (
 	_ transport.Transport = (*Transport)(nil)
 	_ transport.Peerer    = (*Transport)(nil)
 	_ transport.Counter   = (*Transport)(nil)
+	_ transport.Querier   = (*Transport)(nil)
+	_ transport.Server    = (*Transport)(nil)
 )
 
 // New returns a transport that is to be opened. The concrete type is
@@ -126,6 +129,7 @@ func (t *Transport) open(dir string, random io.Reader) error {
 	t.asker = newAsker(c)
 	t.asker.fetch, t.asker.hint = t.fetch, t.hint
 	t.meters = &meters{burst: 2*t.conf.RecentMiB<<20 + t.codec.maxWire(), peers: map[peer.ID]*meter{}}
+	t.stores = &stores{failed: map[peer.ID]time.Time{}}
 	t.serving = make(chan struct{}, maxServed)
 	t.presence = &presence{waiting: map[peer.ID]chan struct{}{}}
 

@@ -35,8 +35,8 @@ type meters struct {
 }
 
 type meter struct {
-	asks, bytes *rate.Limiter
-	used        time.Time
+	asks, bytes, stores *rate.Limiter
+	used                time.Time
 }
 
 // of returns the meter of p, or nil if there is no room for one.
@@ -55,7 +55,7 @@ func (m *meters) of(p peer.ID, now time.Time) *meter {
 				return nil
 			}
 		}
-		k = &meter{asks: rate.NewLimiter(asksRate, asksBurst), bytes: rate.NewLimiter(bytesRate, m.burst)}
+		k = &meter{asks: rate.NewLimiter(asksRate, asksBurst), bytes: rate.NewLimiter(bytesRate, m.burst), stores: rate.NewLimiter(storesRate, storesBurst)}
 		m.peers[p] = k
 	}
 	k.used = now
@@ -93,7 +93,7 @@ func (t *Transport) quit(s network.Stream, err error) {
 		if s.Close() == nil {
 			return
 		}
-	case errors.Is(err, errRecent):
+	case errors.Is(err, errRecent), errors.Is(err, errStore):
 		t.count.breaches.Add(1)
 		t.log.Debug("peer broke the rules", "peer", s.Conn().RemotePeer().String(), "err", err)
 	}

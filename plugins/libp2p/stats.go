@@ -19,6 +19,9 @@ type counters struct {
 	recentEvicted, asked, askFailed    atomic.Uint64
 	served, fetched, refused, breaches atomic.Uint64
 	hints, dialFailed, slow, bad       atomic.Uint64
+
+	storeAsked, storeFailed, storeFetched    atomic.Uint64
+	storeServed, storeDeclined, storeRefused atomic.Uint64
 }
 
 // Stats implements transport.Counter. The names are:
@@ -38,7 +41,9 @@ type counters struct {
 //	recents_asked_total, recents_failed_total, recents_fetched_total   requests to peers, and envelopes got
 //	recents_served_total, recents_refused_total               envelopes given to peers, and requests refused
 //	hints_total                  notes to peers that there is something to ask for
-//	breaches_total               peers that broke the rules of /strata/recent/1
+//	stores_asked_total, stores_failed_total, stores_fetched_total   pages asked of peers, those not got, and envelopes got
+//	stores_served_total, stores_declined_total, stores_refused_total   envelopes given to peers out of the archive, requests answered without a page, and requests refused
+//	breaches_total               peers that broke the rules of /strata/recent/1 and /strata/store/1
 //	dial_failures_total, slow_peers_total, bad_peers_total    dials, and peers disconnected, by reason
 //	connections, peers, mesh_peers, shards, score_min         now
 func (t *Transport) Stats(context.Context) ([]transport.Stat, error) {
@@ -71,6 +76,9 @@ func (t *Transport) Stats(context.Context) ([]transport.Stat, error) {
 		{"recent_evicted_total", &c.recentEvicted}, {"recents_asked_total", &c.asked},
 		{"recents_failed_total", &c.askFailed}, {"recents_fetched_total", &c.fetched},
 		{"recents_served_total", &c.served}, {"recents_refused_total", &c.refused},
+		{"stores_asked_total", &c.storeAsked}, {"stores_failed_total", &c.storeFailed},
+		{"stores_fetched_total", &c.storeFetched}, {"stores_served_total", &c.storeServed},
+		{"stores_declined_total", &c.storeDeclined}, {"stores_refused_total", &c.storeRefused},
 		{"hints_total", &c.hints}, {"breaches_total", &c.breaches}, {"dial_failures_total", &c.dialFailed},
 		{"slow_peers_total", &c.slow}, {"bad_peers_total", &c.bad},
 	} {

@@ -26,7 +26,8 @@ type Node struct {
 	queue    []delivery // what is on the way to this node
 	behind   bool       // the queue was full: more is held for it
 	receipts []transport.Receipt
-	told     int // peers, as last reported
+	archive  transport.Archive // of the host; nil: it serves none
+	told     int               // peers, as last reported
 	counted  bool
 	count    struct{ published, received, lost, repeated int }
 }

@@ -18,6 +18,7 @@ import "fmt"
 //	result.unknown     answered an envelope that it was not given, or twice
 //	info.limit         opened with an Info beyond the limits
 //	reply.limit        answered a Query beyond the limits
+//	ask.limit          asked more than MaxAsks at once, twice under one id, or beyond the limits
 //	call.missing       does not implement a method that it has to or declared
 //	deadline.missed    did not answer in time
 type Breach struct {
@@ -43,6 +44,7 @@ const (
 	RuleResultUnknown   = "result.unknown"
 	RuleInfoLimit       = "info.limit"
 	RuleReplyLimit      = "reply.limit"
+	RuleAskLimit        = "ask.limit"
 	RuleCallMissing     = "call.missing"
 	RuleDeadlineMissed  = "deadline.missed"
 )

@@ -63,7 +63,7 @@ func (r *Remote) fromInfo(w *transportpb.Info) (Info, error) {
 		return i, nil
 	}
 	i.Receipts = w.Receipts
-	i.Abilities = Abilities{Query: w.CanQuery, Peers: w.CanPeers, Stats: w.CanStats}
+	i.Abilities = Abilities{Query: w.CanQuery, Peers: w.CanPeers, Stats: w.CanStats, Serve: w.CanServe}
 	if len(w.Privacy) > int(PrivacyCover) {
 		return Info{}, breach(RuleInfoLimit, "privacy has %d entries", len(w.Privacy))
 	}

@@ -205,3 +205,8 @@ func within[T any](t testing.TB, ch <-chan T, what string) T {
 		panic("unreachable")
 	}
 }
+
+// registering returns what puts a plugin written by hand on a server.
+func registering(p transportpb.TransportServer) func(*grpc.Server) {
+	return func(s *grpc.Server) { transportpb.RegisterTransportServer(s, p) }
+}

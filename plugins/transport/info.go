@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"net/netip"
 	"time"
 )
 
@@ -71,6 +72,7 @@ type Abilities struct {
 	Query bool // Querier
 	Peers bool // Peerer
 	Stats bool // Counter
+	Serve bool // Server
 }
 
 // AbilitiesOf returns the abilities of t by its methods.
@@ -79,6 +81,7 @@ func AbilitiesOf(t Transport) Abilities {
 	_, a.Query = t.(Querier)
 	_, a.Peers = t.(Peerer)
 	_, a.Stats = t.(Counter)
+	_, a.Serve = t.(Server)
 	return a
 }
 
@@ -88,7 +91,8 @@ type Querier interface {
 	Query(ctx context.Context, q Query) (Page, error)
 }
 
-// Query asks for stored envelopes, oldest first.
+// Query asks for stored envelopes. A page is oldest first; whether the next page
+// goes on with newer envelopes or with older ones is for who stores them to say.
 type Query struct {
 	Filter   Filter
 	From, To time.Time // when sent, From included, To not
@@ -96,10 +100,35 @@ type Query struct {
 	Cursor   []byte    // of the page before, nil for the first; at most MaxText bytes
 }
 
-// Page is an answer. A nil Cursor means that there is no more.
+// Page is an answer. A nil Cursor means that there is no more. There may be fewer
+// Envelopes than were asked for, or none, and more all the same.
 type Page struct {
 	Envelopes []Envelope
 	Cursor    []byte
+}
+
+// Server is the optional ability to answer peers that ask for envelopes of the
+// past, out of the archive of this node.
+type Server interface {
+	// Serve is called when the node has an archive. It lets peers ask until ctx
+	// is done or Close is called, and then returns; it may be called again after
+	// that, but does not run twice at a time. archive may be called from any
+	// goroutine while Serve runs, MaxAsks times at once. That Serve returns early
+	// means that nothing is served any more, and is no fault.
+	Serve(ctx context.Context, archive Archive) error
+}
+
+// Archive asks the archive of the node for a page. Beyond MaxAsks at once, and at
+// a rate that is more than the node has to spare, it returns ErrBusy; bound what
+// one peer may ask for, so that it cannot use up what is there for all. When ctx
+// is done the node gives up the search.
+type Archive func(ctx context.Context, a Ask) (Page, error)
+
+// Ask is what a peer wants of the archive.
+type Ask struct {
+	Query
+	Peer    string     // who asks, in the transport's own notation, at most MaxText bytes
+	Address netip.Addr // from where; zero if that is not known
 }
 
 // Peerer is the optional ability to list peers.

@@ -10,28 +10,18 @@ import (
 // Query implements Querier, and may run several times at once. It returns
 // ErrUnsupported if the plugin did not declare the ability.
 func (r *Remote) Query(ctx context.Context, q Query) (Page, error) {
-	switch {
-	case !r.Info().Abilities.Query:
+	if !r.Info().Abilities.Query {
 		return Page{}, r.unsupported("Query")
-	case q.Limit < 1 || q.Limit > MaxBatch:
-		return Page{}, Invalid("limit", "%d is not 1 to %d", q.Limit, MaxBatch)
-	case len(q.Cursor) > MaxText:
-		return Page{}, Invalid("cursor", "longer than %d bytes", MaxText)
-	case len(q.Filter.Topics) > MaxTopics:
-		return Page{}, Invalid("topics", "%d of them, at most %d are allowed", len(q.Filter.Topics), MaxTopics)
+	}
+	if err := q.check(); err != nil {
+		return Page{}, err
 	}
 	if err := r.usable(); err != nil {
 		return Page{}, err
 	}
 	ctx, cancel := r.deadline(ctx, QueryTimeout)
 	defer cancel()
-	reply, err := r.client.Query(ctx, &transportpb.QueryRequest{
-		Filter: toFilter(q.Filter),
-		From:   q.From.Unix(),
-		To:     q.To.Unix(),
-		Limit:  uint32(q.Limit),
-		Cursor: q.Cursor,
-	}, r.options...)
+	reply, err := r.client.Query(ctx, toQuery(q), r.options...)
 	switch {
 	case err != nil:
 		return Page{}, r.failed(ctx, "Query", err)

@@ -40,6 +40,8 @@ type server struct {
 	open      bool // Open has returned without an error, Close was not called
 	piped     bool // Pipe was called
 
+	serving chan struct{} // full while Serve runs
+
 	closing  sync.Once
 	closed   chan struct{} // closed when Close has returned
 	closeErr error
@@ -54,6 +56,7 @@ func newServer(new func() Transport, version int) *server {
 		new:     new,
 		version: version,
 		log:     slog.New(slog.DiscardHandler),
+		serving: make(chan struct{}, 1),
 		closed:  make(chan struct{}),
 		gone:    make(chan struct{}),
 	}

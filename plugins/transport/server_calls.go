@@ -2,7 +2,6 @@ package transport
 
 import (
 	"context"
-	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -40,42 +39,24 @@ func (s *server) Query(ctx context.Context, q *transportpb.QueryRequest) (*trans
 	if err != nil {
 		return &transportpb.QueryReply{Error: toError(err)}, nil
 	}
-	f, err := fromFilter(q.Filter)
+	query, err := fromQuery(q)
 	if err != nil {
 		return &transportpb.QueryReply{Error: toError(err)}, nil
 	}
-	if q.Limit < 1 || q.Limit > MaxBatch {
-		return &transportpb.QueryReply{Error: toError(Invalid("limit", "%d is not 1 to %d", q.Limit, MaxBatch))}, nil
-	}
-	if len(q.Cursor) > MaxText {
-		return &transportpb.QueryReply{Error: toError(Invalid("cursor", "longer than %d bytes", MaxText))}, nil
-	}
-	page, err := queryThatFits(ctx, t, Query{
-		Filter: f,
-		From:   time.Unix(q.From, 0).UTC(),
-		To:     time.Unix(q.To, 0).UTC(),
-		Limit:  int(q.Limit),
-		Cursor: q.Cursor,
-	})
-	if err != nil {
-		return &transportpb.QueryReply{Error: toError(err)}, nil
-	}
-	return &transportpb.QueryReply{
-		Envelopes: toBatch(page.Envelopes, s.version).Envelopes,
-		Cursor:    page.Cursor,
-	}, nil
+	page, err := pageThatFits(query, func(q Query) (Page, error) { return t.Query(ctx, q) })
+	return toPage(page, err, s.version), nil
 }
 
-// queryThatFits asks for smaller pages until one fits into a frame. An author
+// pageThatFits asks for smaller pages until one fits into a frame. An author
 // need not count bytes: a page of one envelope always fits.
-func queryThatFits(ctx context.Context, t Querier, q Query) (Page, error) {
+func pageThatFits(q Query, ask func(Query) (Page, error)) (Page, error) {
 	for {
-		page, err := t.Query(ctx, q)
+		page, err := ask(q)
 		if err != nil {
 			return Page{}, err
 		}
 		if n := len(page.Envelopes); n > q.Limit {
-			return Page{}, &Error{Code: CodeInternal, Reason: "Query returned more envelopes than the limit"}
+			return Page{}, &Error{Code: CodeInternal, Reason: "a page had more envelopes than the limit"}
 		} else if q.Limit == 1 || fitting(page.Envelopes, n) == n {
 			return page, nil
 		}

@@ -27,7 +27,7 @@ import (
 // methods of the abilities from others: Subscribe, Publish and Receive may run
 // at the same time, but no method runs twice at a time except Query.
 //
-// Every call but Receive has a deadline in its context: Open 10 s, Subscribe
+// Every call but Receive and Serve has a deadline in its context: Open 10 s, Subscribe
 // 5 s, Publish 5 s, Close 2 s, Query 30 s, Peers and Stats 2 s. A transport that
 // misses one is taken for broken: its process is killed and started again. An
 // error that is not an *Error counts as one with CodeInternal. A panic ends the
@@ -80,6 +80,7 @@ const (
 	MaxConfig   = 1 << 16 // bytes of Options.Config
 	MaxStats    = 64      // counters
 	MaxPeers    = 1024    // peers in a list
+	MaxAsks     = 16      // calls of Archive at once
 
 	MaxAddresses = 16 // of Info
 )

@@ -103,6 +103,7 @@ func toInfo(i Info, version int) *transportpb.Info {
 			w.Addresses = append(w.Addresses, Clean(a, MaxText))
 		}
 		w.CanQuery, w.CanPeers, w.CanStats = i.Abilities.Query, i.Abilities.Peers, i.Abilities.Stats
+		w.CanServe = i.Abilities.Serve
 	}
 	return w
 }

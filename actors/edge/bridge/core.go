@@ -126,6 +126,12 @@ func (c *Core) from(now time.Time, s side, e transport.Event) (out Output) {
 		c.answered(s, e.Ref, &c.ways[s.other()].counts.Unrelayed)
 	case transport.Refused:
 		c.answered(s, e.Ref, &c.ways[s.other()].counts.Refused)
+	case transport.Archives, transport.History, transport.Queried,
+		transport.Admitted, transport.Asked, transport.Taken, transport.Abandoned,
+		transport.Done, transport.Described, transport.Explained:
+		// For others who stand there: an archive, an API. A bridge carries what is
+		// new; history is fetched by those who want it.
+		return out
 	default:
 		panic(fmt.Sprintf("bridge: unknown event %T", e))
 	}

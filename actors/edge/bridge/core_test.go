@@ -276,3 +276,26 @@ func TestOnlyStrangeEventsPanic(t *testing.T) {
 	}()
 	c.FromNear(t0, nil)
 }
+
+func TestWhatIsForOthersOnTheSlotIsNotCarried(t *testing.T) {
+	for name, step := range map[string]func(*Core, time.Time, transport.Event) Output{"near": (*Core).FromNear, "far": (*Core).FromFar} {
+		c := opened(t, nil)
+		before := c.Report()
+		some := heard(t0, time.Minute, "not new").Envelopes
+		for _, e := range []transport.Event{
+			transport.Archives{Servers: []string{"x"}}, transport.History{Envelopes: some}, transport.Queried{},
+			transport.Admitted{Mark: 1, Envelopes: some}, transport.Asked{Ask: 1}, transport.Taken{Ask: 1}, transport.Abandoned{Ask: 1},
+			transport.Done{}, transport.Described{}, transport.Explained{},
+		} {
+			if out := step(c, t0, e); !reflect.DeepEqual(out, Output{}) {
+				t.Errorf("%s: %T: %+v, want nothing", name, e, out)
+			}
+		}
+		if after := c.Report(); !reflect.DeepEqual(after, before) {
+			t.Errorf("%s: became %+v, was %+v", name, after, before)
+		}
+		if out := step(c, t0, heard(t0, time.Minute, "not new")); len(published(out.Near))+len(published(out.Far)) != 1 {
+			t.Errorf("%s: %+v, want what is received carried, though it was history before", name, out)
+		}
+	}
+}

@@ -22,8 +22,15 @@ func (e *Edge) Self() (enode, record string) {
 }
 
 // addressOf returns the address of a TCP listener.
-func addressOf(l net.Listener) netip.AddrPort {
-	at := l.Addr().(*net.TCPAddr).AddrPort()
+func addressOf(l net.Listener) netip.AddrPort { return addrPort(l.Addr()) }
+
+// addrPort returns one end of a TCP connection; it is invalid for another one.
+func addrPort(a net.Addr) netip.AddrPort {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	at := tcp.AddrPort()
 	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
 }
 

@@ -38,8 +38,13 @@ func (m *meter) SendCredited(e overlay.Event, c *actors.Credit) {
 func (m *meter) Fail(error) {}
 
 // BenchmarkPackets sends packets of 1 KiB over one loopback link, 64 with each
-// Send.
+// Send, without limits and with limits that are never reached.
 func BenchmarkPackets(b *testing.B) {
+	b.Run("unlimited", func(b *testing.B) { benchmarkPackets(b, 0, 0) })
+	b.Run("limited", func(b *testing.B) { benchmarkPackets(b, maxBytesPerSecond, maxPacketsPerSecond) })
+}
+
+func benchmarkPackets(b *testing.B, bytes, packetRate int) {
 	const each = 64
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
 	open := func(c Config) (*Edge, *meter) {
@@ -53,6 +58,7 @@ func BenchmarkPackets(b *testing.B) {
 		return e, m
 	}
 	c := testConfig()
+	c.PeerBytesPerSecond, c.PeerBurstBytes, c.PeerPacketsPerSecond, c.PeerBurstPackets = bytes, bytes, packetRate, packetRate
 	to, heard := open(c)
 	url, _ := to.Self()
 	c.StaticNodes = []string{url}

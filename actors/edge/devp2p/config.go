@@ -24,22 +24,25 @@ import (
 // max_peers places; if the node both dials and listens, a third of them, at
 // least one of two, is kept for nodes that we dial, so that strangers cannot
 // take them all. So three static nodes with max_peers 3 are all dialled, and
-// three places remain for others. go-ethereum's own limits (static dials count,
-// a dial ratio of 1 leaves nothing inbound) are derived from this and cannot be
-// set.
+// three places remain for others. go-ethereum's own limit, in which static nodes
+// count, is derived from this and cannot be set.
 type Config struct {
-	Listen           string        `yaml:"listen" comment:"IP address and TCP port to listen on; port 0 lets the system choose"`
-	Inbound          bool          `yaml:"inbound" comment:"whether other nodes may dial this one; if false no port is opened"`
-	Outbound         bool          `yaml:"outbound" comment:"whether this node dials others"`
-	NAT              string        `yaml:"nat" comment:"how to be reached from outside: none, any, upnp, pmp, pmp:IP, extip:IP, stun or stun:SERVER:PORT"`
-	Name             string        `yaml:"name" comment:"client name told to peers; empty means Strata, its version and platform"`
-	MaxPeers         int           `yaml:"max_peers" comment:"links besides those to static and trusted nodes; a third is kept for nodes we dial"`
-	MaxPendingPeers  int           `yaml:"max_pending_peers" comment:"connections in their handshake, counted separately for each direction"`
-	StaticNodes      []string      `yaml:"static_nodes" comment:"nodes to keep a link to, as enode URLs or enr: texts; they take no place of max_peers"`
-	TrustedNodes     []string      `yaml:"trusted_nodes" comment:"nodes that may connect beyond max_peers, as enode URLs or enr: texts; they are not dialled for it"`
-	NetRestrict      []string      `yaml:"net_restrict" comment:"networks in CIDR form that links are restricted to; empty means all"`
-	HandshakeTimeout time.Duration `yaml:"handshake_timeout" comment:"time for the greetings of both sides on a new link"`
-	InFlightBytes    int           `yaml:"in_flight_bytes" comment:"bytes of packets read but not yet worked off by the layers; reading stops beyond it"`
+	Listen               string        `yaml:"listen" comment:"IP address and TCP port to listen on; port 0 lets the system choose"`
+	Inbound              bool          `yaml:"inbound" comment:"whether other nodes may dial this one; if false no port is opened"`
+	Outbound             bool          `yaml:"outbound" comment:"whether this node dials others"`
+	NAT                  string        `yaml:"nat" comment:"how to be reached from outside: none, any, upnp, pmp, pmp:IP, extip:IP, stun or stun:SERVER:PORT"`
+	Name                 string        `yaml:"name" comment:"client name told to peers; empty means Strata, its version and platform"`
+	MaxPeers             int           `yaml:"max_peers" comment:"links besides those to static and trusted nodes; a third is kept for nodes we dial"`
+	MaxPendingPeers      int           `yaml:"max_pending_peers" comment:"connections in their handshake, counted separately for each direction"`
+	StaticNodes          []string      `yaml:"static_nodes" comment:"nodes to keep a link to, as enode URLs or enr: texts; they take no place of max_peers"`
+	TrustedNodes         []string      `yaml:"trusted_nodes" comment:"nodes that may connect beyond max_peers, as enode URLs or enr: texts; they are not dialled for it"`
+	NetRestrict          []string      `yaml:"net_restrict" comment:"networks in CIDR form that links are restricted to; empty means all"`
+	HandshakeTimeout     time.Duration `yaml:"handshake_timeout" comment:"time for the greetings of both sides on a new link"`
+	PeerBytesPerSecond   int           `yaml:"peer_bytes_per_second" comment:"bytes of packets that one peer may send, uncompressed; it is read more slowly beyond it; 0 means no limit"`
+	PeerBurstBytes       int           `yaml:"peer_burst_bytes" comment:"bytes that a peer may send at once after a pause"`
+	PeerPacketsPerSecond int           `yaml:"peer_packets_per_second" comment:"packets that one peer may send, likewise; 0 means no limit"`
+	PeerBurstPackets     int           `yaml:"peer_burst_packets" comment:"packets that a peer may send at once after a pause"`
+	InFlightBytes        int           `yaml:"in_flight_bytes" comment:"bytes of packets read but not yet worked off by the layers; reading stops beyond it"`
 }
 
 // Bounds of the configuration.
@@ -50,7 +53,16 @@ const (
 	maxHandshake     = 2 * time.Minute // beyond it strangers keep places for nothing
 	minInFlightBytes = 64 << 10        // some packets of usual length
 	maxInFlightBytes = 1 << 32         // beyond it the bound would bound nothing
-	maxName          = 128             // bytes; it travels in the hello, which may have 2048
+
+	// At the least rate a packet of 1 MiB is read within 8 s; a peer gives its
+	// write up after 20 s.
+	minBytesPerSecond   = 128 << 10
+	maxBytesPerSecond   = 1 << 30   // beyond it the limit would limit nothing
+	minBurstBytes       = 64 << 10  // some packets of usual length
+	minPacketsPerSecond = 10        // a peer of 2019 sends some three in a second
+	maxPacketsPerSecond = 1_000_000 // more than a core can read
+
+	maxName = 128 // bytes; it travels in the hello, which may have 2048
 )
 
 // DefaultConfig returns the configuration of an empty section. NAT is none: a
@@ -66,7 +78,14 @@ func DefaultConfig() Config {
 		MaxPeers:         25,
 		MaxPendingPeers:  50,
 		HandshakeTimeout: 5 * time.Second,
-		InFlightBytes:    16 << 20,
+		// An honest peer sends 4000 envelopes of 1 KB in a second when it is very
+		// busy, and puts many into one packet. The limits are far beyond it; they
+		// are for a peer that wants to keep a core busy.
+		PeerBytesPerSecond:   32 << 20,
+		PeerBurstBytes:       64 << 20,
+		PeerPacketsPerSecond: 10_000,
+		PeerBurstPackets:     20_000,
+		InFlightBytes:        16 << 20,
 	}
 }
 
@@ -94,6 +113,7 @@ func (c Config) parse() (parsed, error) {
 		within("max_pending_peers", c.MaxPendingPeers, 1, maxPending),
 		within("in_flight_bytes", c.InFlightBytes, minInFlightBytes, maxInFlightBytes),
 	}
+	errs = append(errs, c.checkRates()...)
 	if c.HandshakeTimeout < minHandshake || c.HandshakeTimeout > maxHandshake {
 		errs = append(errs, fmt.Errorf("handshake_timeout: %v is not in %v to %v", c.HandshakeTimeout, minHandshake, maxHandshake))
 	}
@@ -224,6 +244,20 @@ func within(name string, value, low, high int) error {
 		return fmt.Errorf("%s: %d is not in %d to %d", name, value, low, high)
 	}
 	return nil
+}
+
+func (c Config) checkRates() (faults []error) {
+	if c.PeerBytesPerSecond != 0 {
+		faults = append(faults,
+			within("peer_bytes_per_second", c.PeerBytesPerSecond, minBytesPerSecond, maxBytesPerSecond),
+			within("peer_burst_bytes", c.PeerBurstBytes, minBurstBytes, maxBytesPerSecond))
+	}
+	if c.PeerPacketsPerSecond != 0 {
+		faults = append(faults,
+			within("peer_packets_per_second", c.PeerPacketsPerSecond, minPacketsPerSecond, maxPacketsPerSecond),
+			within("peer_burst_packets", c.PeerBurstPackets, 1, maxPacketsPerSecond))
+	}
+	return faults
 }
 
 // inboundPlaces is how many of max_peers nodes that dial us may take.

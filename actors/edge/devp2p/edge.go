@@ -57,7 +57,8 @@ type Edge struct {
 	listener net.Listener
 	wg       sync.WaitGroup // every goroutine but those of server
 	sockets  sockets
-	requests chan func() // for the server, in order
+	requests chan func()   // for the server, in order
+	dials    chan struct{} // full when max_pending_peers are dialled
 
 	// order keeps the events of all links away while Attach is answered.
 	order sync.RWMutex
@@ -120,22 +121,19 @@ func (e *Edge) open() (err error) {
 	e.length = length
 	e.places = places{total: e.cfg.MaxPeers, inbound: e.cfg.inboundPlaces()}
 	e.configure()
-	dials := len(e.cfg.static) + e.cfg.MaxPeers + maxTrusted
+	most := len(e.cfg.static) + e.cfg.MaxPeers + maxTrusted
 	server := &p2p.Server{Config: p2p.Config{
 		PrivateKey: e.key.ECDSA(),
 		Name:       e.cfg.clientName(),
-		// Static dials count in go-ethereum, and a dial ratio divides what is
-		// left, so both sides get as many slots as could ever be wanted; the
-		// limits that are meant are those of places.
-		MaxPeers:        2 * dials,
-		DialRatio:       2,
+		// All but the trusted count in go-ethereum, the static too, so it gets
+		// room for as many as could ever be wanted, and for those that are refused
+		// a place; the limits that are meant are those of places.
+		MaxPeers:        2 * most,
 		MaxPendingPeers: e.cfg.MaxPendingPeers,
 		NoDiscovery:     true,
-		NoDial:          !e.cfg.Outbound,
-		StaticNodes:     e.cfg.static,
+		NoDial:          true, // see keeper
 		TrustedNodes:    e.cfg.trusted,
 		NetRestrict:     e.cfg.restrict,
-		Dialer:          dialer{e},
 		Logger:          gethLogger(e.log),
 		Protocols:       []p2p.Protocol{{Name: name, Version: version, Length: length, Run: e.run}},
 	}}
@@ -146,10 +144,15 @@ func (e *Edge) open() (err error) {
 		return err
 	}
 	e.server = server
+	e.dials = make(chan struct{}, e.cfg.MaxPendingPeers)
+	e.watch()
 	e.wg.Go(e.work)
 	if e.listener != nil {
 		e.announce(addressOf(e.listener))
 		e.wg.Go(e.accept)
+	}
+	for _, n := range e.cfg.static {
+		e.keep(n.ID())
 	}
 	return nil
 }
@@ -247,8 +250,8 @@ func (e *Edge) drop(c overlay.Drop) {
 }
 
 // Close implements actors.Edge. It takes no longer than linger, even if peers
-// read nothing; but a look-up of a host name or a talk with a NAT router that is
-// under way is waited for, some seconds.
+// read nothing; but a talk with a NAT router that is under way is waited for, some
+// seconds.
 func (e *Edge) Close() {
 	e.cancel()
 	if e.listener != nil {

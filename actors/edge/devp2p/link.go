@@ -36,6 +36,7 @@ type link struct {
 	rw      p2p.MsgReadWriter
 	place   place
 	account *account
+	rates   rates
 	since   time.Time
 	ctx     context.Context // ends when the link is to end
 	cancel  context.CancelFunc
@@ -43,6 +44,7 @@ type link struct {
 	first   chan struct{}           // closed when our greeting is written
 
 	packetsIn, packetsOut atomic.Uint64
+	slowed                atomic.Uint64 // packets that had to wait, see rates
 
 	mu      sync.Mutex // keeps the events of the link in order
 	stage   stage
@@ -96,7 +98,7 @@ func (l *link) end() {
 		}
 	}
 	e.count.ended[l.cause].Add(1)
-	e.log.Debug("link ended", "peer", l.id.String(), "cause", l.cause.String(), "reason", l.reason)
+	e.log.Debug("link ended", "peer", l.id.String(), "cause", l.cause.String(), "reason", l.reason, "slowed", l.slowed.Load())
 	if was == up {
 		e.out.Send(overlay.Disconnected{Peer: l.id, Reason: l.reason})
 	}
@@ -111,6 +113,7 @@ func (l *link) connected() overlay.Connected {
 	return overlay.Connected{
 		Peer:    l.id,
 		Name:    printable(l.peer.Fullname(), maxName),
+		Address: addrPort(l.peer.RemoteAddr()),
 		Inbound: l.peer.Inbound(),
 		Trusted: l.peer.Trusted(),
 		State:   state,

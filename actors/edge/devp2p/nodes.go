@@ -3,7 +3,6 @@ package devp2p
 import (
 	"cmp"
 	"context"
-	"net"
 	"slices"
 	"strconv"
 	"time"
@@ -24,10 +23,10 @@ const (
 // node is a node that we know by configuration or AddPeer.
 type node struct {
 	at      *enode.Node
-	moved   bool // at is newer than what the server knows
 	static  bool // a link to it is to be kept
 	fixed   bool // it is of static_nodes: it takes no place of max_peers
 	trusted bool
+	keeper  *keeper // nil if it is not dialled
 }
 
 // place is what a link takes of max_peers.
@@ -90,6 +89,9 @@ func (e *Edge) admit(p *p2p.Peer, rw p2p.MsgReadWriter) (*link, error) {
 		return nil, p2p.DiscQuitting
 	}
 	known, k := e.nodes[p.ID()], ours
+	if !p.Inbound() && (known == nil || !known.static) {
+		return nil, p2p.DiscRequested // removed while we dialled it
+	}
 	switch {
 	case p.Trusted() || known != nil && (known.fixed || known.trusted):
 		k = free
@@ -104,6 +106,7 @@ func (e *Edge) admit(p *p2p.Peer, rw p2p.MsgReadWriter) (*link, error) {
 	l := &link{
 		edge: e, id: id, peer: p, rw: rw, place: k,
 		account: e.flight.account(),
+		rates:   newRates(e.cfg.Config),
 		since:   time.Now(),
 		work:    make(chan []overlay.Outgoing, 1),
 		first:   make(chan struct{}),
@@ -114,34 +117,13 @@ func (e *Edge) admit(p *p2p.Peer, rw p2p.MsgReadWriter) (*link, error) {
 	return l, nil
 }
 
-// dialled returns where to dial n, and whether there is a place for the link.
-// A node that was removed meanwhile has none.
-func (e *Edge) dialled(n *enode.Node) (address string, room bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	known := e.nodes[n.ID()]
-	if known == nil || !known.static {
-		return "", false
-	}
-	host := n.IPAddr().String()
-	if known.moved {
-		if n = known.at; n.Hostname() != "" {
-			host = n.Hostname()
-		} else {
-			host = n.IPAddr().String()
-		}
-	}
-	room = known.fixed || known.trusted || e.places.taken < e.places.total
-	return net.JoinHostPort(host, strconv.Itoa(n.TCP())), room
-}
-
 // addPeer answers Done when the server has the node, not when it is linked. A
 // node that is already there keeps its link; its address is replaced, and it
 // becomes trusted if that is asked for, but is never made less than it was.
 //
-// go-ethereum does not dial a node again within 35 s, so a node that was removed
-// and added comes back only after that, unless it dials us. Links should not be
-// dropped to be made again.
+// It is dialled at once, also when it was removed just before; but a node outside
+// our own network takes no second connection within 30 s (see throttle). Links
+// should not be dropped to be made again.
 func (e *Edge) addPeer(c overlay.AddPeer) {
 	n, err := parseNode(c.Node)
 	if err == nil {
@@ -172,7 +154,7 @@ func (e *Edge) addPeer(c overlay.AddPeer) {
 		if c.Trusted {
 			e.server.AddTrustedPeer(n)
 		}
-		e.server.AddPeer(n)
+		e.keep(n.ID()) // here, so that a removal that waits does not end the new link
 	}) {
 		return
 	}
@@ -180,7 +162,9 @@ func (e *Edge) addPeer(c overlay.AddPeer) {
 		known = &node{at: n}
 		e.nodes[n.ID()] = known
 	}
-	known.moved = known.moved || known.static && known.at.URLv4() != n.URLv4()
+	if known.keeper != nil && endpoint(known.at) != endpoint(n) {
+		tell(known.keeper.moved)
+	}
 	known.at, known.static, known.trusted = n, true, known.trusted || c.Trusted
 }
 
@@ -205,8 +189,8 @@ func (e *Edge) removePeer(c overlay.RemovePeer) {
 	id := n.ID()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	l := e.links[overlay.PeerID(id)]
-	if e.nodes[id] == nil && l == nil {
+	l, known := e.links[overlay.PeerID(id)], e.nodes[id]
+	if known == nil && l == nil {
 		e.refuse(c.Ref, "node: is neither kept nor linked")
 		return
 	}
@@ -218,6 +202,9 @@ func (e *Edge) removePeer(c overlay.RemovePeer) {
 		e.server.RemovePeer(n)
 	}) {
 		return
+	}
+	if known != nil && known.keeper != nil {
+		known.keeper.cancel()
 	}
 	delete(e.nodes, id)
 }

@@ -109,6 +109,10 @@ func (l *link) read() (code uint64, payload []byte, credit *actors.Credit, err e
 		text := fmt.Sprintf("packet %d has %d bytes, at most %d", m.Code, m.Size, e.codec.Limit())
 		return 0, nil, nil, l.fail(tooLarge, p2p.DiscProtocolError, text)
 	}
+	// Before it takes of the budget, which is for all.
+	if !l.slow(int(m.Size)) {
+		return 0, nil, nil, l.stopped()
+	}
 	credit, err = l.account.take(l.ctx, int(m.Size))
 	if err != nil {
 		return 0, nil, nil, l.stopped()

@@ -9,21 +9,19 @@ import (
 	"time"
 
 	"github.com/ethereum/go-ethereum/p2p"
-	"github.com/ethereum/go-ethereum/p2p/enode"
 	"github.com/ethereum/go-ethereum/p2p/netutil"
 )
 
-// We accept and dial ourselves and leave only what follows to the server. So we
-// hold the sockets: go-ethereum waits up to 5 s for a stranger that says nothing
-// and up to 20 s for a peer that reads nothing, and would do so also when the
-// node is to stop.
+// We accept ourselves, and dial ourselves (see keeper), and leave only what
+// follows to the server. So we hold the sockets: go-ethereum waits up to 5 s for a
+// stranger that says nothing and up to 20 s for a peer that reads nothing, and
+// would do so also when the node is to stop.
 
 // inboundConn is go-ethereum's flag of a connection that was accepted; only its
 // name is unexported there.
 const inboundConn = 1 << 2
 
 const (
-	dialTimeout  = 15 * time.Second       // for the TCP connection, as in go-ethereum
 	acceptRetry  = 200 * time.Millisecond // when the process has no file descriptor left
 	attemptEvery = 30 * time.Second       // between two attempts from one address
 	maxAttempts  = 8192                   // addresses remembered, 100 bytes each; the oldest is forgotten
@@ -128,26 +126,6 @@ func (a *attempts) allow(now time.Time, ip netip.Addr) bool {
 func (a *attempts) forget() {
 	delete(a.until, a.order[0])
 	a.order = a.order[1:]
-}
-
-// dialer implements p2p.NodeDialer.
-type dialer struct{ e *Edge }
-
-// errFull spares a peer a link that would be ended at once.
-var errFull = errors.New("max_peers is reached")
-
-// Dial implements p2p.NodeDialer.
-func (d dialer) Dial(ctx context.Context, n *enode.Node) (net.Conn, error) {
-	address, room := d.e.dialled(n)
-	if !room {
-		return nil, errFull
-	}
-	c, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "tcp", address)
-	if err != nil {
-		d.e.log.Debug("dial", "peer", n.ID().String(), "err", err)
-		return nil, err
-	}
-	return d.e.sockets.add(d.e.ctx, c), nil
 }
 
 // socket is a connection that can be closed over the head of the server.

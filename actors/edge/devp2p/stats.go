@@ -6,6 +6,7 @@ import (
 	"maps"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	gethlog "github.com/ethereum/go-ethereum/log"
 )
@@ -22,6 +23,11 @@ type Stats struct {
 	TurnedAway    uint64            // connections closed unread: outside net_restrict, or too frequent
 	Handshakes    uint64            // inbound connections that came to no link: garbage, no common protocol, full
 	Full          uint64            // peers turned away because of max_peers
+	Dials         uint64            // attempts to connect to a node that is kept
+	DialsFailed   uint64            // those that came to no peer
+	Slowed        uint64            // packets that waited because their peer was beyond its rates
+	SlowedFor     time.Duration     // how long they waited, all together
+	SlowedLinks   int               // links now whose peer has been beyond its rates
 	Ended         map[string]uint64 // links that ended, by cause
 	Dropped       map[string]uint64 // links ended by Drop, by its Reason
 }
@@ -36,6 +42,8 @@ const otherReasons = "other"
 type counters struct {
 	bytesIn, bytesOut, packetsIn, packetsOut atomic.Uint64
 	ignored, turnedAway, handshakes, full    atomic.Uint64
+	dials, dialsFailed, slowed               atomic.Uint64
+	slowedFor                                atomic.Int64 // nanoseconds
 	ended                                    [causes]atomic.Uint64
 
 	mu      sync.Mutex
@@ -68,6 +76,10 @@ func (e *Edge) Stats() Stats {
 		TurnedAway:    c.turnedAway.Load(),
 		Handshakes:    c.handshakes.Load(),
 		Full:          c.full.Load(),
+		Dials:         c.dials.Load(),
+		DialsFailed:   c.dialsFailed.Load(),
+		Slowed:        c.slowed.Load(),
+		SlowedFor:     time.Duration(c.slowedFor.Load()),
 		Ended:         map[string]uint64{},
 	}
 	for i := none + 1; i < causes; i++ {
@@ -78,6 +90,11 @@ func (e *Edge) Stats() Stats {
 	c.mu.Unlock()
 	e.mu.Lock()
 	s.Links = len(e.links)
+	for _, l := range e.links {
+		if l.slowed.Load() > 0 {
+			s.SlowedLinks++
+		}
+	}
 	e.mu.Unlock()
 	return s
 }

@@ -45,6 +45,7 @@ func (e *Edge) offered(batch []*publication, results []*transport.Error, broken 
 		return
 	}
 	now := time.Now()
+	defer e.admitOwn()
 	for i, p := range batch {
 		var bad *transport.Error
 		if i < len(results) {
@@ -81,6 +82,11 @@ func (e *Edge) result(now time.Time, p *publication, bad *transport.Error) {
 // taken notes that the transport carries an envelope. mu is held.
 func (e *Edge) taken(p *publication) {
 	p.state = carried
+	if e.watching() {
+		e.box.admit = append(e.box.admit, slot.Envelope{
+			Hash: p.hash, Topic: slot.Topic(p.envelope.Topic), Data: p.envelope.Data, Sent: p.envelope.Sent, TTL: p.envelope.TTL,
+		})
+	}
 	p.envelope.Data = nil
 	e.box.unsent -= p.size
 	e.up.Send(slot.Accepted{Ref: p.ref, Hash: p.hash})
@@ -90,6 +96,15 @@ func (e *Edge) taken(p *publication) {
 	case p.early != nil && e.receipt(*p.early):
 	default:
 		e.box.schedule(p, p.until.Add(e.info.Latency+receiptGrace))
+	}
+}
+
+// admitOwn reports what has been taken to those who watch. It needs no credit:
+// the publications that are not answered are bounded. mu is held.
+func (e *Edge) admitOwn() {
+	if len(e.box.admit) > 0 {
+		e.up.Send(e.admitted(e.box.admit))
+		e.box.admit = nil
 	}
 }
 

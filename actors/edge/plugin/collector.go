@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	slot "github.com/stratanode/strata/layers/transport"
 	"github.com/stratanode/strata/plugins/transport"
 )
 
@@ -26,6 +27,9 @@ var answerNames = [answers]string{"relayed", "expired", "refused"}
 type counters struct {
 	published, received, retried, unknownReceipts, breaks atomic.Uint64
 
+	fetched, asked, asksBusy atomic.Uint64
+	queried                  [slot.QueryCancelled + 1]atomic.Uint64
+
 	answers [answers]atomic.Uint64
 	drops   [drops]atomic.Uint64
 }
@@ -41,6 +45,12 @@ type Counts struct {
 	Breaks          uint64            `json:"breaks"`
 	Unanswered      int               `json:"unanswered"`
 	UnsentBytes     int               `json:"unsent_bytes"`
+
+	Fetched  uint64            `json:"fetched"`   // envelopes of the past
+	Queried  map[string]uint64 `json:"queried"`   // queries, by how they ended
+	Asked    uint64            `json:"asked"`     // questions of peers put to the archive
+	AsksBusy uint64            `json:"asks_busy"` // and those for which there was no room
+	Kept     uint64            `json:"kept_mark,omitempty"`
 }
 
 func (c *counters) read() Counts {
@@ -48,6 +58,10 @@ func (c *counters) read() Counts {
 		Published: c.published.Load(), Retried: c.retried.Load(), Received: c.received.Load(),
 		UnknownReceipts: c.unknownReceipts.Load(), Breaks: c.breaks.Load(),
 		Answers: map[string]uint64{}, Dropped: map[string]uint64{},
+		Fetched: c.fetched.Load(), Queried: map[string]uint64{}, Asked: c.asked.Load(), AsksBusy: c.asksBusy.Load(),
+	}
+	for end := slot.QueryDone; end <= slot.QueryCancelled; end++ {
+		n.Queried[end.String()] = c.queried[end].Load()
 	}
 	for i, name := range answerNames {
 		n.Answers[name] = c.answers[i].Load()
@@ -112,6 +126,10 @@ func (r *Resident) Collector() prometheus.Collector {
 		breaks:    desc("breaks_total", "Times the transport broke or did not open."),
 		open:      desc("open", "Whether the transport is open."),
 		peers:     desc("peers", "Peers that take envelopes from this node, as the transport says."),
+		fetched:   desc("fetched_total", "Envelopes of the past handed to the layers above."),
+		queried:   desc("queries_total", "Queries for history, by how they ended.", "end"),
+		asked:     desc("asked_total", "Questions of peers put to the archive."),
+		asksBusy:  desc("asks_busy_total", "Questions of peers for which there was no room."),
 		waiting:   desc("unanswered", "Publications that are not answered yet."),
 		stat:      desc("stat", "Counters of the transport itself, as it says.", "name"),
 	}
@@ -121,12 +139,15 @@ type collector struct {
 	home *Resident
 
 	published, answers, retried, received, dropped, unknown, breaks, open, peers, waiting, stat *prometheus.Desc
+
+	fetched, queried, asked, asksBusy *prometheus.Desc
 }
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.published, c.answers, c.retried, c.received, c.dropped, c.unknown, c.breaks, c.open, c.peers, c.waiting, c.stat,
+		c.fetched, c.queried, c.asked, c.asksBusy,
 	} {
 		ch <- d
 	}
@@ -152,6 +173,12 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	count(c.unknown, is.Counts.UnknownReceipts)
 	count(c.breaks, is.Counts.Breaks)
+	count(c.fetched, is.Counts.Fetched)
+	for end := slot.QueryDone; end <= slot.QueryCancelled; end++ {
+		count(c.queried, is.Counts.Queried[end.String()], end.String())
+	}
+	count(c.asked, is.Counts.Asked)
+	count(c.asksBusy, is.Counts.AsksBusy)
 	open := 0.0
 	if is.Open {
 		open = 1

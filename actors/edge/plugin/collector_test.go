@@ -43,6 +43,7 @@ strata_plugin_dropped_total{reason="own",transport="fake-slot"} 0
 strata_plugin_dropped_total{reason="replayed",transport="fake-slot"} 0
 strata_plugin_dropped_total{reason="size",transport="fake-slot"} 0
 strata_plugin_dropped_total{reason="ttl",transport="fake-slot"} 0
+strata_plugin_dropped_total{reason="unasked",transport="fake-slot"} 0
 # HELP strata_plugin_open Whether the transport is open.
 # TYPE strata_plugin_open gauge
 strata_plugin_open{transport="fake-slot"} 1

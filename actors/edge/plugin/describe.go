@@ -98,6 +98,7 @@ func (e *Edge) describe(d *Description) {
 	d.Claims = Claims{anonymity(i.Sender), anonymity(i.Receiver), ordering(i.Ordering), storage(i.Storage), i.Receipts}
 	d.Counts.Unanswered = len(e.box.byRef)
 	d.Counts.UnsentBytes = e.box.unsent
+	d.Counts.Kept = e.kept
 }
 
 func anonymity(a transport.Anonymity) string {

@@ -71,6 +71,9 @@ type Edge struct {
 	box     outbox
 	topics  topics
 	peers   peers
+	queries queries
+	asks    asks
+	kept    uint64 // the latest mark that an archive has confirmed
 }
 
 // FromAbove implements actors.Edge.
@@ -78,7 +81,12 @@ func (e *Edge) FromAbove(c slot.Command) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.over {
-		return // the next life begins with a Ready, and all is said again
+		// The next life begins with a Ready, and all is said again, but a Query is
+		// answered once and for all.
+		if q, ok := c.(slot.Query); ok {
+			e.up.Send(slot.Queried{Ref: q.Ref, End: slot.QueryGone, Reason: e.home.name + ": the transport broke"})
+		}
+		return
 	}
 	switch c := c.(type) {
 	case slot.Attach:
@@ -87,6 +95,26 @@ func (e *Edge) FromAbove(c slot.Command) {
 		e.topics.set(c, e.log)
 	case slot.Publish:
 		e.publish(c)
+	case slot.Query:
+		e.query(c)
+	case slot.Cancel:
+		e.cancelQuery(c.Ref)
+	case slot.Watch:
+		e.watch(c)
+	case slot.Kept:
+		e.kept = max(e.kept, c.Mark) // there are no confirmations to hold back
+	case slot.Page:
+		e.page(c)
+	case slot.Set:
+		e.refuse(c.Ref, "a plugin has no such settings")
+	case slot.Trust:
+		e.refuse(c.Ref, "a plugin has no trusted peers")
+	case slot.Direct:
+		e.refuse(c.Ref, "a plugin sends nothing to one peer only")
+	case slot.Describe:
+		e.up.Send(slot.Described{Ref: c.Ref, State: e.state()})
+	case slot.Explain:
+		e.up.Send(e.explain(c))
 	default:
 		panic(fmt.Sprintf("plugin: unknown command %T", c))
 	}
@@ -102,6 +130,9 @@ func (e *Edge) ready() {
 		Latency: e.info.Latency,
 	}})
 	e.up.Send(slot.Peers{Count: e.peers.told})
+	if servers := e.servers(); len(servers) > 0 {
+		e.up.Send(slot.Archives{Servers: servers})
+	}
 }
 
 func (e *Edge) minTTL() time.Duration { return min(e.cfg.MinTTL, e.info.MaxTTL) }
@@ -119,6 +150,8 @@ func (e *Edge) fail(err error) {
 	if e.peers.told > 0 {
 		e.up.Send(slot.Peers{})
 	}
+	e.abandonQueries()
+	e.abandonAsks()
 	go e.failed(err)
 }
 
@@ -141,6 +174,28 @@ func (e *Edge) failed(err error) {
 	}
 }
 
+// leave keeps what is unanswered for the next life to answer: nothing that is
+// reported now is heard. mu is held.
+func (e *Edge) leave() {
+	for ref := range e.queries.byRef {
+		e.home.left.queries = append(e.home.left.queries, ref)
+	}
+	for id := range e.asks.open {
+		e.home.left.asks = append(e.home.left.asks, id)
+	}
+}
+
+// answerLeft answers what lives before this one have left. mu is held.
+func (e *Edge) answerLeft() {
+	for _, ref := range e.home.left.queries {
+		e.up.Send(slot.Queried{Ref: ref, Server: e.home.name, End: slot.QueryGone, Reason: e.home.name + ": the transport was closed"})
+	}
+	for _, id := range e.home.left.asks {
+		e.up.Send(slot.Abandoned{Ask: id})
+	}
+	e.home.left = left{}
+}
+
 // end lets nothing more be reported, and the workers return. mu is held.
 func (e *Edge) end() {
 	e.over = true
@@ -156,6 +211,7 @@ func (e *Edge) Close() {
 	e.closed = true
 	if !e.over {
 		e.end()
+		e.leave()
 	}
 	e.mu.Unlock()
 	e.giveUp(false)

@@ -38,10 +38,37 @@ type model struct {
 	unanswered map[int]bool
 	finals     map[int]int
 	mode       atomic.Int32
+
+	queries int // made so far
+	queried map[int]int
+	fetch   atomic.Int32 // what the transport does with a query
 }
 
 func (m *model) behave(f *fake) {
 	f.calls = 2
+	f.info.Abilities.Query = true
+	f.query = func(ctx context.Context, _ transport.Query) (transport.Page, error) {
+		switch m.fetch.Load() {
+		case refuses:
+			return transport.Page{}, errors.New("no")
+		case isShort:
+			return transport.Page{}, nil
+		case isLong:
+			return transport.Page{Envelopes: slices.Repeat([]transport.Envelope{past(1, time.Minute)}, transport.MaxBatch+1)}, nil
+		case isBusy:
+			time.Sleep(10 * time.Second)
+		case hangs:
+			return transport.Page{}, hang(ctx)
+		case dies:
+			f.crash(errCrash)
+			return transport.Page{}, errCrash
+		case closesItself:
+			return transport.Page{}, transport.ErrClosed
+		case panics:
+			panic("model")
+		}
+		return transport.Page{Envelopes: []transport.Envelope{past(1, time.Minute)}, Cursor: []byte("next")}, nil
+	}
 	f.publish = func(ctx context.Context, batch []transport.Envelope) []error {
 		switch m.mode.Load() {
 		case isBusy:
@@ -86,6 +113,12 @@ func (m *model) hear(rt *rapid.T) {
 				m.final(rt, e.Ref)
 			case slot.Refused:
 				m.final(rt, e.Ref)
+			case slot.History:
+				if n := queryNumber(e.Ref); m.queried[n] > 0 {
+					rt.Fatalf("history for query %d, which is answered", n)
+				}
+			case slot.Queried:
+				m.queried[queryNumber(e.Ref)]++
 			}
 		}
 		if ready {
@@ -103,8 +136,16 @@ func (m *model) hear(rt *rapid.T) {
 		if m.mode.Load() >= hangs {
 			m.mode.Store(takes) // a transport that breaks for ever is never heard out
 		}
+		if m.fetch.Load() >= hangs {
+			m.fetch.Store(takes)
+		}
 	}
 }
+
+// queryRef names a query; publications have other names.
+func queryRef(n int) [32]byte { return ref(1_000_000 + n) }
+
+func queryNumber(r [32]byte) int { return number(r) - 1_000_000 }
 
 func (m *model) repeat() {
 	for _, n := range slices.Sorted(maps.Keys(m.unanswered)) {
@@ -124,10 +165,10 @@ func (m *model) final(rt *rapid.T, ref [32]byte) {
 	m.finals[number(ref)]++
 }
 
-func TestEveryPublishHasOneFinalAnswerWhateverHappens(t *testing.T) {
+func TestEveryPublishAndEveryQueryHasOneFinalAnswerWhateverHappens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rapid.Check(noDeadline{t}, func(rt *rapid.T) {
-			m := &model{unanswered: map[int]bool{}, finals: map[int]int{}}
+			m := &model{unanswered: map[int]bool{}, finals: map[int]int{}, queried: map[int]int{}}
 			receipts := rapid.Bool().Draw(rt, "receipts")
 			m.rig = newRig(t, func(f *fake) {
 				f.info.Receipts = receipts
@@ -140,6 +181,7 @@ func TestEveryPublishHasOneFinalAnswerWhateverHappens(t *testing.T) {
 				m.hear(rt)
 			}
 			m.mode.Store(takes)
+			m.fetch.Store(takes)
 			for range 10 {
 				time.Sleep(time.Minute)
 				m.hear(rt)
@@ -149,6 +191,14 @@ func TestEveryPublishHasOneFinalAnswerWhateverHappens(t *testing.T) {
 				if m.finals[n] != 1 {
 					rt.Fatalf("publication %d has %d final answers", n, m.finals[n])
 				}
+			}
+			for n := range m.queries {
+				if m.queried[n] != 1 {
+					rt.Fatalf("query %d has %d answers", n, m.queried[n])
+				}
+			}
+			if q := &m.edge.(*Edge).queries; len(q.byRef)+len(q.waiting)+q.running != 0 {
+				rt.Fatalf("queries are left: %+v", q)
 			}
 			if n := len(m.edge.(*Edge).box.byRef); n != 0 {
 				rt.Fatalf("%d publications are left", n)
@@ -165,7 +215,7 @@ type noDeadline struct{ rapid.TB }
 
 // step does one thing.
 func (m *model) step(rt *rapid.T) {
-	switch rapid.IntRange(0, 7).Draw(rt, "step") {
+	switch rapid.IntRange(0, 11).Draw(rt, "step") {
 	case 0, 1:
 		for range rapid.SampledFrom([]int{1, 2, 300}).Draw(rt, "count") {
 			m.unanswered[m.next] = true
@@ -195,5 +245,19 @@ func (m *model) step(rt *rapid.T) {
 		m.repeat() // for no reason
 	case 7:
 		m.edge.FromAbove(slot.Attach{})
+	case 8:
+		for range rapid.SampledFrom([]int{1, 2, maxQueries + maxWaiting + 1}).Draw(rt, "queries") {
+			m.edge.FromAbove(slot.Query{Ref: queryRef(m.queries), From: time.Now().Add(-time.Hour), Topics: []slot.Topic{topicA}})
+			m.queries++
+		}
+	case 9:
+		m.fetch.Store(int32(rapid.IntRange(0, behaviours-1).Draw(rt, "fetch")))
+	case 10:
+		if m.queries > 0 {
+			m.edge.FromAbove(slot.Cancel{Ref: queryRef(rapid.IntRange(0, m.queries-1).Draw(rt, "cancel"))})
+		}
+	case 11: // replaced
+		m.edge.Close()
+		m.begin()
 	}
 }

@@ -30,6 +30,7 @@ func (e *Edge) Open() error {
 	defer e.mu.Unlock()
 	e.info = info
 	e.home.opened(begun)
+	e.answerLeft()
 	e.ready()
 	e.work()
 	return nil

@@ -44,8 +44,9 @@ type outbox struct {
 	unsent   int // bytes not carried yet
 	queue    fifo
 	suspects fifo
-	calls    int  // of Publish, under way
-	alone    bool // one of them is of a suspect
+	admit    []slot.Envelope // taken just now, for those who watch
+	calls    int             // of Publish, under way
+	alone    bool            // one of them is of a suspect
 
 	more  *sync.Cond // something has changed for the publishers
 	heap  dues

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 
 	"github.com/stratanode/strata/plugins/host"
+	"github.com/stratanode/strata/plugins/transport"
 )
 
 // Process returns an Opener that runs a plugin as a process, as c says. args are
@@ -54,6 +55,12 @@ type process struct{ *host.Process }
 var (
 	_ Running   = process{}
 	_ pipelined = process{}
+
+	_ transport.Querier = process{}
+	_ transport.Server  = process{}
+	_ transport.Querier = attached{}
+	_ transport.Server  = attached{}
+
 	_ breakable = process{}
 	_ Running   = attached{}
 	_ breakable = attached{}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -49,11 +50,45 @@ func (p *parrot) Receive(ctx context.Context) (transport.Report, error) {
 
 func (p *parrot) Close(context.Context) error { return nil }
 
+// mirror is a parrot that asks its own node's archive what it is asked.
+type mirror struct {
+	*parrot
+	archive chan transport.Archive
+}
+
+// mirroring is the variable of the environment that makes a mirror.
+const mirroring = "MIRROR"
+
+func (m *mirror) Subscribe(context.Context, transport.Filter) error { return nil }
+
+func (m *mirror) Query(ctx context.Context, q transport.Query) (transport.Page, error) {
+	select {
+	case a := <-m.archive:
+		m.archive <- a
+		return a(ctx, transport.Ask{Query: q, Peer: "mirror"})
+	case <-ctx.Done():
+		return transport.Page{}, ctx.Err()
+	}
+}
+
+func (m *mirror) Serve(ctx context.Context, a transport.Archive) error {
+	m.archive <- a
+	<-ctx.Done()
+	<-m.archive
+	return ctx.Err()
+}
+
 // asPlugin makes the test's own program a plugin if it was started as one.
 func asPlugin() {
 	host.Shim()
 	if os.Getenv(transport.Handshake.MagicCookieKey) != "" {
-		transport.Serve(func() transport.Transport { return &parrot{make(chan transport.Report, 8)} })
+		p := &parrot{make(chan transport.Report, 8)}
+		transport.Serve(func() transport.Transport {
+			if os.Getenv(mirroring) != "" {
+				return &mirror{parrot: p, archive: make(chan transport.Archive, 1)}
+			}
+			return p
+		})
 		os.Exit(0)
 	}
 }
@@ -137,4 +172,55 @@ func TestProgramThatIsNotThereIsAnErrorOfOpen(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	e.Close()
+}
+
+func TestHistoryGoesThroughAProcessBothWays(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := DefaultConfig()
+	c.Dir, c.Confine, c.Env = t.TempDir(), ConfineOff, map[string]string{mirroring: "1"}
+	s := &failing{sink: sink{}, failed: make(chan error, 1)}
+	events := make(chan slot.Event, 1000)
+	s.heard = func(e slot.Event) { events <- e }
+	home := NewResident("mirror", c, Process("mirror", c, []string{self}, quiet), quiet)
+	for life := range 2 {
+		e := home.Edge(s)
+		if err := e.Open(); err != nil {
+			t.Fatal(err)
+		}
+		if got := await[slot.Archives](t, events); !slices.Equal(got.Servers, []string{"mirror"}) {
+			t.Errorf("got %+v", got)
+		}
+		e.FromAbove(slot.Watch{Keeps: true, Serves: true})
+		q := lastHour(life)
+		q.Cursor, q.Limit = []byte("at"), 7
+		e.FromAbove(q)
+		a := await[slot.Asked](t, events)
+		if a.Peer != "mirror:mirror" || a.Limit != 7 || string(a.Cursor) != "at" || !slices.Equal(a.Topics, q.Topics) || a.From.Unix() != q.From.Unix() {
+			t.Errorf("asked %+v, want %+v", a, q)
+		}
+		stored := kept(1, 100, time.Minute)
+		e.FromAbove(slot.Page{Ask: a.Ask, Envelopes: []slot.Envelope{stored}})
+		await[slot.Taken](t, events)
+		e.FromAbove(slot.Page{Ask: a.Ask, Last: true, Cursor: []byte("next")})
+		if got := await[slot.History](t, events); got.Ref != ref(life) || len(got.Envelopes) != 1 || string(got.Envelopes[0].Data) != string(stored.Data) {
+			t.Errorf("got %+v", got)
+		}
+		if got := await[slot.Queried](t, events); got.Ref != ref(life) || got.End != slot.QueryDone || got.Count != 1 || string(got.Cursor) != "next" {
+			t.Errorf("got %+v", got)
+		}
+		e.FromAbove(slot.Query{Ref: ref(100 + life)}) // is under way when the process dies
+		a = await[slot.Asked](t, events)
+		home.life.running.Kill()
+		if got := await[slot.Queried](t, events); got.Ref != ref(100+life) || got.End != slot.QueryGone {
+			t.Errorf("of a process that died: %+v", got)
+		}
+		if got := await[slot.Abandoned](t, events); got.Ask != a.Ask {
+			t.Errorf("abandoned %d, want %d", got.Ask, a.Ask)
+		}
+		t.Log(<-s.failed)
+		e.Close()
+	}
 }

@@ -63,6 +63,8 @@ func (e *Edge) publish(c slot.Publish) {
 func (e *Edge) objection(c slot.Publish, past record) string {
 	size := len(c.Data)
 	switch {
+	case len(c.Raw) > 0:
+		return "a plugin takes no envelopes in the form of another transport"
 	case past.breaks >= maxBreaks:
 		return "the transport broke on it twice"
 	case past.carried >= maxCarried:

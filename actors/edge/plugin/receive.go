@@ -3,10 +3,12 @@ package plugin
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/time/rate"
 
+	"github.com/stratanode/strata/actors"
 	slot "github.com/stratanode/strata/layers/transport"
 	"github.com/stratanode/strata/plugins/transport"
 )
@@ -40,10 +42,11 @@ const (
 	dropOwn                  // published by this node
 	dropReplayed             // received before
 	dropBeyond               // more envelopes in a report than MaxBatch
+	dropUnasked              // history that was not asked for
 	drops
 )
 
-var dropNames = [drops]string{"foreign_topic", "size", "ttl", "expired", "future", "own", "replayed", "beyond_batch"}
+var dropNames = [drops]string{"foreign_topic", "size", "ttl", "expired", "future", "own", "replayed", "beyond_batch", "unasked"}
 
 // receiver asks the transport for reports, one at a time, and for the next only
 // when there is room in the node for what came in the one before.
@@ -131,7 +134,7 @@ func (e *Edge) envelopes(all []transport.Envelope, watch *conduct) bool {
 		}
 		w := int64(len(in.Data) + costOfEnvelope)
 		if len(bundle) > 0 && weight+w > most {
-			if !e.handUp(bundle, weight) {
+			if !e.handUp(bundle, weight, wanted) {
 				return false
 			}
 			bundle, weight = nil, 0
@@ -146,20 +149,17 @@ func (e *Edge) envelopes(all []transport.Envelope, watch *conduct) bool {
 		useful = true
 	}
 	e.home.misbehaves.Store(watch.note(now, len(all), bad))
-	return e.handUp(bundle, weight) && useful
+	return e.handUp(bundle, weight, wanted) && useful
 }
 
 // check says what an envelope is called, or why it is dropped.
 func (e *Edge) check(now time.Time, wanted *interest, in *transport.Envelope) (slot.Hash, drop) {
+	if why := e.form(now, in); why != drops {
+		return slot.Hash{}, why
+	}
 	switch {
 	case !wanted.has(in.Topic):
 		return slot.Hash{}, dropForeign
-	case len(in.Data) == 0 || len(in.Data) > e.info.MaxData:
-		return slot.Hash{}, dropSize
-	case in.TTL < time.Second || in.TTL > e.info.MaxTTL:
-		return slot.Hash{}, dropTTL
-	case in.Sent.After(now.Add(skew)):
-		return slot.Hash{}, dropFuture
 	case now.After(in.Expiry().Add(skew)):
 		return slot.Hash{}, dropExpired
 	}
@@ -173,23 +173,69 @@ func (e *Edge) check(now time.Time, wanted *interest, in *transport.Envelope) (s
 	return hash, drops
 }
 
+// form says what is wrong with an envelope, wherever it comes from; drops if
+// nothing is.
+func (e *Edge) form(now time.Time, in *transport.Envelope) drop {
+	switch {
+	case len(in.Data) == 0 || len(in.Data) > e.info.MaxData:
+		return dropSize
+	case in.TTL < time.Second || in.TTL > e.info.MaxTTL:
+		return dropTTL
+	case in.Sent.After(now.Add(skew)):
+		return dropFuture
+	}
+	return drops
+}
+
 // handUp waits until there is room in the node and hands a bundle to the layers
 // above. It returns false if the life has ended instead.
-func (e *Edge) handUp(bundle []slot.Envelope, weight int64) bool {
+func (e *Edge) handUp(bundle []slot.Envelope, weight int64, wanted *interest) bool {
 	if len(bundle) == 0 {
 		return true
 	}
-	credit, err := e.home.flight.Take(e.ctx, weight)
-	if err != nil || e.ctx.Err() != nil {
-		credit.Return()
-		for _, x := range bundle {
-			e.home.seen.remove(x.Hash) // the next life may bring it again
+	received := bundle
+	if wanted.watch {
+		received = subscribed(bundle, &wanted.subscribed)
+	}
+	// Those who watch have a credit of their own. Nothing is reported before both
+	// are there: what is reported to some only would be lost for the others if
+	// the life ended in between. Both are there to be had, because a bundle weighs
+	// at most half of all.
+	var credits [2]*actors.Credit
+	for i, needed := range [2]bool{len(received) > 0, wanted.watch} {
+		var err error
+		if needed {
+			credits[i], err = e.home.flight.Take(e.ctx, weight)
 		}
-		return false
+		if err != nil || e.ctx.Err() != nil {
+			credits[0].Return()
+			credits[1].Return()
+			for _, x := range bundle {
+				e.home.seen.remove(x.Hash) // the next life may bring it again
+			}
+			return false
+		}
 	}
 	e.home.count.received.Add(uint64(len(bundle)))
-	e.up.SendCredited(slot.Received{Envelopes: bundle}, credit)
+	if len(received) > 0 {
+		e.up.SendCredited(slot.Received{Envelopes: received}, credits[0])
+	}
+	if wanted.watch {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.up.SendCredited(e.admitted(bundle), credits[1])
+	}
 	return true
+}
+
+// subscribed returns those of a bundle that are of a set, the bundle itself if
+// all are.
+func subscribed(bundle []slot.Envelope, topics *set) []slot.Envelope {
+	foreign := func(x slot.Envelope) bool { return !topics.has(transport.Topic(x.Topic)) }
+	if !slices.ContainsFunc(bundle, foreign) {
+		return bundle
+	}
+	return slices.DeleteFunc(slices.Clone(bundle), foreign)
 }
 
 // conduct watches how much of what a transport delivers is what nobody asked

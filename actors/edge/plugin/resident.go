@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/stratanode/strata/actors"
 	"github.com/stratanode/strata/layers"
 	slot "github.com/stratanode/strata/layers/transport"
@@ -26,6 +28,9 @@ type Resident struct {
 	count      counters
 	stats      stats
 	misbehaves atomic.Bool // the transport, or its network; see conduct
+	marks      numbers     // of Admitted
+	askIDs     numbers     // of Asked
+	left       left        // of lives that were closed; the lives follow each other
 
 	mu    sync.Mutex // guards what follows; taken after Edge.mu
 	life  *Edge      // the latest
@@ -39,7 +44,7 @@ type Resident struct {
 // NewResident returns a resident of the transport slot. The name is the one in
 // the configuration file. c must be valid, or Open reports why it is not.
 func NewResident(name string, c Config, open Opener, log *slog.Logger) *Resident {
-	return &Resident{
+	r := &Resident{
 		name: name, cfg: c, open: open, log: log.With("transport", name),
 		flight: actors.NewCredits(int64(c.InFlight)),
 		seen:   newHashes(rememberedHashes, hashAge),
@@ -47,6 +52,15 @@ func NewResident(name string, c Config, open Opener, log *slog.Logger) *Resident
 		past:   records{byRef: map[layers.Ref]*entry{}},
 		stats:  stats{values: map[string]float64{}},
 	}
+	r.marks.begin(time.Now())
+	r.askIDs.begin(time.Now())
+	return r
+}
+
+// left is what a life did not answer before it was closed.
+type left struct {
+	queries []layers.Ref
+	asks    []uint64
 }
 
 // Edge returns the next life of the transport. The one before must be closed.
@@ -55,9 +69,11 @@ func (r *Resident) Edge(up Up) actors.Edge[slot.Command] {
 	e := &Edge{
 		home: r, cfg: r.cfg, up: up, log: r.log,
 		ctx: ctx, cancel: cancel,
-		idle:   make(chan struct{}),
-		gone:   make(chan struct{}),
-		topics: topics{fresh: make(chan struct{}, 1)},
+		idle:    make(chan struct{}),
+		gone:    make(chan struct{}),
+		topics:  topics{fresh: make(chan struct{}, 1)},
+		queries: queries{byRef: map[layers.Ref]*query{}},
+		asks:    asks{open: map[uint64]*ask{}, pace: rate.NewLimiter(asksRate, asksBurst)},
 	}
 	close(e.idle) // until there are workers
 	e.box = newOutbox(&e.mu, e.due)

@@ -46,6 +46,8 @@ type fake struct {
 	closing   func(context.Context) error
 	ping      func(context.Context) error
 	stats     func() ([]transport.Stat, error)
+	query     func(context.Context, transport.Query) (transport.Page, error)
+	archives  chan transport.Archive // what Serve was given
 	reports   chan transport.Report
 	done      chan struct{}
 
@@ -59,7 +61,10 @@ type fake struct {
 }
 
 func newFake() *fake {
-	return &fake{info: fine, reports: make(chan transport.Report), done: make(chan struct{})}
+	return &fake{
+		info: fine, reports: make(chan transport.Report), done: make(chan struct{}),
+		archives: make(chan transport.Archive, 10),
+	}
 }
 
 func (f *fake) Open(ctx context.Context, o transport.Options) (transport.Info, error) {
@@ -121,6 +126,16 @@ func (f *fake) Ping(ctx context.Context) error {
 }
 
 func (f *fake) Stats(context.Context) ([]transport.Stat, error) { return f.stats() }
+
+func (f *fake) Query(ctx context.Context, q transport.Query) (transport.Page, error) {
+	return f.query(ctx, q)
+}
+
+func (f *fake) Serve(ctx context.Context, a transport.Archive) error {
+	f.archives <- a
+	<-ctx.Done()
+	return ctx.Err()
+}
 
 func (f *fake) Kill() {
 	f.mu.Lock()
@@ -317,10 +332,14 @@ func run(t *testing.T, set func(*fake), test func(*testing.T, *rig), config ...f
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, set, config...)
 		r.begin()
-		r.expect(slot.Ready{Info: slot.Info{
+		events := []slot.Event{slot.Ready{Info: slot.Info{
 			Name: "fake-slot", MaxData: min(r.fake.info.MaxData, transport.MaxEnvelope), MinTTL: r.home.cfg.MinTTL,
 			MaxTTL: r.fake.info.MaxTTL, Latency: r.fake.info.Latency,
-		}}, slot.Peers{})
+		}}, slot.Peers{}}
+		if r.fake.info.Abilities.Query {
+			events = append(events, slot.Archives{Servers: []string{"fake-slot"}})
+		}
+		r.expect(events...)
 		test(t, r)
 		r.edge.Close()
 	})

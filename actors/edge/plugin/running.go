@@ -102,6 +102,7 @@ var (
 	_ transport.Counter   = inProcess{}
 	_ transport.Peerer    = inProcess{}
 	_ transport.Querier   = inProcess{}
+	_ transport.Server    = inProcess{}
 	_ transport.Transport = inProcess{}
 )
 
@@ -117,6 +118,13 @@ func (p inProcess) Query(ctx context.Context, q transport.Query) (transport.Page
 		return t.Query(ctx, q)
 	}
 	return transport.Page{}, transport.ErrUnsupported
+}
+
+func (p inProcess) Serve(ctx context.Context, a transport.Archive) error {
+	if t, ok := p.Transport.(transport.Server); ok {
+		return t.Serve(ctx, a)
+	}
+	return transport.ErrUnsupported
 }
 
 func (p inProcess) Peers(ctx context.Context) ([]transport.Peer, error) {

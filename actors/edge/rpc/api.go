@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"encoding/hex"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -127,9 +128,10 @@ func (a *api) Status() Status {
 		},
 	}
 	st.Healthy = len(st.Reasons) == 0
+	st.Process = Process{runtime.NumGoroutine(), residentMemory()}
 	st.API.Subscribers, st.API.CutOff = s.subscribers.count()
 	s.known.Lock()
-	st.Peers = len(s.known.peers)
+	st.Peers, st.History = len(s.known.peers), s.known.history
 	s.known.Unlock()
 	loads := map[string]actors.Load{}
 	for _, l := range s.node.Loads() {

@@ -8,11 +8,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/stratanode/strata/kernel"
 	"github.com/stratanode/strata/layers"
 	"github.com/stratanode/strata/layers/overlay"
 	"github.com/stratanode/strata/layers/payload"
+	"github.com/stratanode/strata/layers/transport"
 )
 
 // maxRepeats bounds how often one command is sent again. A layer that loses it
@@ -145,6 +147,11 @@ func (n *neighbour[C]) again(lost func(*call[C]) bool) bool {
 
 // ask carries out one call: command goes to n, and its answer must be an E.
 func ask[E, C any](ctx context.Context, a *api, n *neighbour[C], command func(layers.Ref) C) (E, error) {
+	return askWithin[E](ctx, a, n, a.server.cfg.CallTimeout, command)
+}
+
+// askWithin is ask with a time limit of its own.
+func askWithin[E, C any](ctx context.Context, a *api, n *neighbour[C], limit time.Duration, command func(layers.Ref) C) (E, error) {
 	var none E
 	a.server.usage.calls.Add(1)
 	if n.send == nil {
@@ -156,7 +163,7 @@ func ask[E, C any](ctx context.Context, a *api, n *neighbour[C], command func(la
 		return none, fault(CodeBusy, "busy: %d calls are waiting already (max_calls)", a.server.cfg.MaxCalls)
 	}
 	defer credit.Return()
-	ctx, cancel := context.WithTimeout(ctx, a.server.cfg.CallTimeout)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 
 	c, forget := n.ask(command)
@@ -170,6 +177,8 @@ func ask[E, C any](ctx context.Context, a *api, n *neighbour[C], command func(la
 			return none, fault(CodeRefused, "%s", e.Reason)
 		case overlay.Refused:
 			return none, fault(CodeRefused, "%s", e.Reason)
+		case transport.Refused:
+			return none, fault(CodeRefused, "%s", e.Reason)
 		default:
 			return none, fmt.Errorf("rpc: %s answered with %T", n.name, e)
 		}
@@ -178,7 +187,7 @@ func ask[E, C any](ctx context.Context, a *api, n *neighbour[C], command func(la
 	case <-ctx.Done():
 		a.server.usage.timedOut.Add(1)
 		return none, fault(CodeTimeout, "no answer of the %s layer within %v: %s; it may still be carried out",
-			n.name, a.server.cfg.CallTimeout, a.server.ailing())
+			n.name, limit, a.server.ailing())
 	}
 }
 

@@ -27,6 +27,7 @@ const (
 	bodyTimeout   = 30 * time.Second
 	idleTimeout   = 2 * time.Minute
 	writeTimeout  = 10 * time.Second
+	workTimeout   = time.Minute           // a call of the shh API may look for a proof of work meanwhile
 	acceptPause   = 50 * time.Millisecond // after a failed accept
 )
 
@@ -50,6 +51,12 @@ type Config struct {
 	// socket in the data folder; empty means not at all. They may be the same.
 	HTTP      string `yaml:"http" comment:"loopback address to serve HTTP on, such as 127.0.0.1:8545; empty: not at all"`
 	WebSocket string `yaml:"websocket" comment:"the same for WebSocket; may be the same address"`
+
+	// OpenHTTP and OpenWebSocket are loopback addresses on which the shh API is
+	// served without a token, for clients written for go-ethereum. Any program on
+	// this machine can then use it, and the keys it holds.
+	OpenHTTP      string `yaml:"open_http" comment:"loopback address to serve the shh API on over HTTP without a token, for clients written for geth: any program on this machine can use it; empty: not at all"`
+	OpenWebSocket string `yaml:"open_websocket" comment:"the same for WebSocket; may be the same address"`
 
 	// TokenFile holds the token that HTTP and WebSocket ask for. A relative path
 	// begins at the data folder. The file is made if it is missing.
@@ -82,7 +89,13 @@ func (c Config) Validate() error {
 	within("max_calls", c.MaxCalls, 10_000)
 	within("max_connections", c.MaxConnections, 10_000)
 	within("subscriber_buffer", c.SubscriberBuffer, 1_000_000)
-	errs = append(errs, validAddress("http", c.HTTP), validAddress("websocket", c.WebSocket))
+	errs = append(errs, validAddress("http", c.HTTP), validAddress("websocket", c.WebSocket),
+		validAddress("open_http", c.OpenHTTP), validAddress("open_websocket", c.OpenWebSocket))
+	for _, open := range []string{c.OpenHTTP, c.OpenWebSocket} {
+		if _, port, _ := net.SplitHostPort(open); open != "" && port != "0" && (open == c.HTTP || open == c.WebSocket) {
+			errs = append(errs, fmt.Errorf("open_http, open_websocket: %s is served with a token already", open))
+		}
+	}
 	if (c.HTTP != "" || c.WebSocket != "") && c.TokenFile == "" {
 		errs = append(errs, errors.New("token_file: missing, and http and websocket are not served without one"))
 	}

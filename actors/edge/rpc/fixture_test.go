@@ -18,6 +18,7 @@ import (
 	"github.com/stratanode/strata/layers"
 	"github.com/stratanode/strata/layers/overlay"
 	"github.com/stratanode/strata/layers/payload"
+	"github.com/stratanode/strata/layers/transport"
 )
 
 func TestMain(m *testing.M) {
@@ -193,11 +194,15 @@ func assemble(dir string, role int, cfg Config) *fixture {
 	if role == clientRole {
 		actors.Stand(f.stack, payloadSlot, overlaySlot, func(layers.Saved) *talker { return f.talker })
 	}
+	actors.StandEdge(f.stack, transportSlot, func(out actors.Outlet[transport.Event]) actors.Edge[transport.Command] {
+		return &carrier{out: out}
+	})
 	f.Server = New(cfg, dir, Node{
 		Version: Version{Module: "m", Version: "v1"}, Layers: f.kernel.Status, Loads: f.stack.Loads,
 		Quarantined: f.stack.Quarantined, Trace: tracer.Find,
+		Archive: shelf{}, Services: map[string]any{"greet": greeter{}},
 	})
-	f.Stand(f.stack, payloadSlot, overlaySlot)
+	f.Stand(f.stack, Slots{Payload: payloadSlot, Transport: transportSlot, Overlay: overlaySlot})
 	return f
 }
 

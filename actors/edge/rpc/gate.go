@@ -16,6 +16,7 @@ import (
 type gate struct {
 	of         *running
 	token      [32]byte // SHA-256 of it
+	free       bool     // none is needed
 	rpc        http.Handler
 	sockets    http.Handler
 	http       bool
@@ -23,8 +24,16 @@ type gate struct {
 	turnedAway *atomic.Uint64
 }
 
-func (r *running) gate(s *Server, token string) *gate {
-	return &gate{
+// openGate lets everybody of this machine in, to what needs no token.
+func (r *running) openGate(s *Server) gate {
+	return gate{
+		of: r, free: true, turnedAway: &s.usage.turnedAway,
+		rpc: r.open, sockets: r.open.WebsocketHandler([]string{"*"}),
+	}
+}
+
+func (r *running) gate(s *Server, token string) gate {
+	return gate{
 		of: r, token: sha256.Sum256([]byte(token)), turnedAway: &s.usage.turnedAway,
 		rpc:     r.rpc,
 		sockets: r.rpc.WebsocketHandler([]string{"*"}), // the origin is checked here
@@ -45,7 +54,7 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 		g.refuse(w, "the Host header is not this machine", http.StatusForbidden)
 	case !sameOrigin(q):
 		g.refuse(w, "pages of other origins may not call", http.StatusForbidden)
-	case !g.authorised(q):
+	case !g.free && !g.authorised(q):
 		w.Header().Set("WWW-Authenticate", "Bearer")
 		g.refuse(w, "no valid bearer token", http.StatusUnauthorized)
 	case socket && g.websocket:

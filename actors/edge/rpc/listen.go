@@ -22,31 +22,40 @@ func (r *running) listen(s *Server) error {
 		return err
 	}
 	r.serveIPC(r.add(l, "ipc", s))
-	if s.cfg.HTTP == "" && s.cfg.WebSocket == "" {
-		return nil
-	}
-	token, err := openToken(s.cfg.tokenPath(s.dir))
-	if err != nil {
-		return fmt.Errorf("token_file: %w", err)
-	}
-	if s.cfg.HTTP != "" {
-		g := r.gate(s, token)
-		g.http = true
-		g.websocket = s.cfg.HTTP == s.cfg.WebSocket
-		if err := r.serveTCP(s, "http", s.cfg.HTTP, g); err != nil {
+	if s.cfg.HTTP != "" || s.cfg.WebSocket != "" {
+		token, err := openToken(s.cfg.tokenPath(s.dir))
+		if err != nil {
+			return fmt.Errorf("token_file: %w", err)
+		}
+		if err := r.listenTCP(s, "", s.cfg.HTTP, s.cfg.WebSocket, r.gate(s, token)); err != nil {
 			return err
 		}
-		if g.websocket {
-			r.addresses["websocket"] = r.addresses["http"]
+	}
+	return r.listenTCP(s, openPrefix, s.cfg.OpenHTTP, s.cfg.OpenWebSocket, r.openGate(s))
+}
+
+// openPrefix is before the names of the ways in that need no token.
+const openPrefix = "open "
+
+// listenTCP serves HTTP and WebSocket, each on its address if it has one. They
+// may share it.
+func (r *running) listenTCP(s *Server, prefix, http, websocket string, g gate) error {
+	if http != "" {
+		of := g
+		of.http, of.websocket = true, http == websocket
+		if err := r.serveTCP(s, prefix+"http", http, &of); err != nil {
+			return err
+		}
+		if of.websocket {
+			r.addresses[prefix+"websocket"] = r.addresses[prefix+"http"]
 			return nil
 		}
 	}
-	if s.cfg.WebSocket == "" {
+	if websocket == "" {
 		return nil
 	}
-	g := r.gate(s, token)
 	g.websocket = true
-	return r.serveTCP(s, "websocket", s.cfg.WebSocket, g)
+	return r.serveTCP(s, prefix+"websocket", websocket, &g)
 }
 
 // add takes l into this life.
@@ -102,7 +111,7 @@ func (r *running) serveTCP(s *Server, way, address string, g *gate) error {
 		Handler:           g,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       bodyTimeout,
-		WriteTimeout:      s.cfg.CallTimeout + writeTimeout,
+		WriteTimeout:      s.cfg.CallTimeout + workTimeout + writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          silent(),

@@ -26,8 +26,11 @@ package rpc
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,8 +40,10 @@ import (
 	"github.com/stratanode/strata/actors"
 	"github.com/stratanode/strata/kernel"
 	"github.com/stratanode/strata/layers"
+	"github.com/stratanode/strata/layers/envelope"
 	"github.com/stratanode/strata/layers/overlay"
 	"github.com/stratanode/strata/layers/payload"
+	"github.com/stratanode/strata/layers/transport"
 )
 
 // namespace is the prefix of all methods.
@@ -62,6 +67,13 @@ type Node struct {
 	// Replace exchanges the resident of a slot; it may take a while. The text is
 	// that of a layer configuration file, and file its name.
 	Replace func(ctx context.Context, slot, file string, text []byte) error
+
+	// Archive is the archive of the node, nil if it has none.
+	Archive Archive
+
+	// Services are further APIs by their namespaces, which are also served on the
+	// addresses that need no token.
+	Services map[string]any
 }
 
 // Server is the API edge. It is made by New, put on a stack by Stand, and then
@@ -75,6 +87,8 @@ type Server struct {
 
 	payload     *neighbour[payload.Command]
 	overlay     *neighbour[overlay.Command]
+	transport   *neighbour[transport.Command]
+	fetching    fetching
 	subscribers subscribers
 	usage       usage
 
@@ -83,6 +97,7 @@ type Server struct {
 		identity Identity
 		whole    chan struct{}           // closed when every slot has told its part of identity
 		peers    map[overlay.PeerID]bool // bounded by the overlay's peer limit
+		history  *History                // nil before the first word of it
 	}
 
 	running *running // nil while closed
@@ -96,6 +111,7 @@ type usage struct {
 // running is one life of the server, from Open to Close.
 type running struct {
 	rpc       *gethrpc.Server
+	open      *gethrpc.Server // has what needs no token
 	listeners []*listener
 	life      context.Context // ends when the server closes
 	stop      context.CancelFunc
@@ -111,30 +127,42 @@ type running struct {
 func New(cfg Config, dir string, node Node) *Server {
 	s := &Server{
 		cfg: cfg, dir: dir, node: node,
-		credits: actors.NewCredits(int64(cfg.MaxCalls)),
-		started: time.Now(),
-		payload: newNeighbour[payload.Command]("payload"),
-		overlay: newNeighbour[overlay.Command]("overlay"),
+		credits:   actors.NewCredits(int64(cfg.MaxCalls)),
+		started:   time.Now(),
+		payload:   newNeighbour[payload.Command]("payload"),
+		overlay:   newNeighbour[overlay.Command]("overlay"),
+		transport: newNeighbour[transport.Command]("transport"),
 	}
+	s.fetching.by = map[layers.Ref][]Fetched{}
 	s.subscribers.buffer = cfg.SubscriberBuffer
 	s.known.peers = map[overlay.PeerID]bool{}
 	s.known.whole = make(chan struct{})
 	return s
 }
 
+// Slots are those that the API stands on if they are filled.
+type Slots struct {
+	Payload   actors.Slot[payload.Command, payload.Event]
+	Envelope  actors.Slot[envelope.Command, envelope.Event]
+	Transport actors.Slot[transport.Command, transport.Event]
+	Overlay   actors.Slot[overlay.Command, overlay.Event]
+}
+
 // Stand puts the API on the slots of the stack that are filled. A relay has no
 // payload layer; calls that need one are then answered with ErrNoLayer.
-func (s *Server) Stand(
-	stack *actors.Stack,
-	top actors.Slot[payload.Command, payload.Event],
-	links actors.Slot[overlay.Command, overlay.Event],
-) {
+func (s *Server) Stand(stack *actors.Stack, on Slots) {
 	t := actors.NewTop(stack, "rpc")
-	if actors.Has(stack, top) {
-		s.payload.send = actors.Hear(t, top, s.hearPayload).Send
+	if actors.Has(stack, on.Payload) {
+		s.payload.send = actors.Hear(t, on.Payload, s.hearPayload).Send
 	}
-	if actors.Has(stack, links) {
-		s.overlay.send = actors.Hear(t, links, s.hearOverlay).Send
+	if actors.Has(stack, on.Envelope) {
+		actors.Hear(t, on.Envelope, s.hearEnvelope)
+	}
+	if actors.Has(stack, on.Transport) {
+		s.transport.send = actors.Hear(t, on.Transport, s.hearTransport).Send
+	}
+	if actors.Has(stack, on.Overlay) {
+		s.overlay.send = actors.Hear(t, on.Overlay, s.hearOverlay).Send
 	}
 	t.Run(s)
 	if s.payload.send == nil && s.overlay.send == nil {
@@ -144,12 +172,12 @@ func (s *Server) Stand(
 
 // Open starts to listen. It implements actors.Life.
 func (s *Server) Open() error {
-	r := &running{rpc: gethrpc.NewServer(), addresses: map[string]string{}}
+	r := &running{rpc: newRPC(), open: newRPC(), addresses: map[string]string{}}
 	r.life, r.stop = context.WithCancel(context.Background())
-	r.rpc.SetBatchLimits(maxBatch, maxBatchResponse)
-	r.rpc.SetHTTPBodyLimit(MaxBody)
-	r.rpc.SetWebsocketReadLimit(MaxBody)
 	err := r.rpc.RegisterName(namespace, &api{s, r})
+	for _, name := range slices.Sorted(maps.Keys(s.node.Services)) {
+		err = errors.Join(err, r.rpc.RegisterName(name, s.node.Services[name]), r.open.RegisterName(name, s.node.Services[name]))
+	}
 	if err == nil {
 		err = r.listen(s)
 	}
@@ -168,6 +196,14 @@ func (s *Server) Open() error {
 	return nil
 }
 
+func newRPC() *gethrpc.Server {
+	r := gethrpc.NewServer()
+	r.SetBatchLimits(maxBatch, maxBatchResponse)
+	r.SetHTTPBodyLimit(MaxBody)
+	r.SetWebsocketReadLimit(MaxBody)
+	return r
+}
+
 // Close ends all calls, subscriptions and connections and returns when nothing
 // of them is left. It implements actors.Life.
 func (s *Server) Close() {
@@ -180,8 +216,9 @@ func (s *Server) Close() {
 // IPCPath returns the path of the socket.
 func (s *Server) IPCPath() string { return filepath.Join(s.dir, SocketName) }
 
-// Address returns where the open server listens for "http" or "websocket". It is
-// for after the start of the stack.
+// Address returns where the open server listens for "http" or "websocket", or for
+// "open http" or "open websocket" without a token. It is for after the start of
+// the stack.
 func (s *Server) Address(way string) string {
 	if s.running == nil {
 		return ""
@@ -198,6 +235,7 @@ func (r *running) close() {
 		l.Close() // and all its connections, so that no write is stuck
 	}
 	r.rpc.Stop()
+	r.open.Stop()
 	r.work.Wait()
 }
 
@@ -210,58 +248,6 @@ func (r *running) begin() bool {
 	}
 	r.work.Add(1)
 	return true
-}
-
-// hearPayload takes the events of the payload layer. It must not wait.
-func (s *Server) hearPayload(e payload.Event) {
-	switch e := e.(type) {
-	case payload.Ready:
-		s.know(func(i *Identity) { i.ChatKey = e.Self })
-		s.payload.fence(listChats)
-	case payload.Received:
-		s.subscribers.publish(messages, Notice{Message: &e.Message})
-	case payload.StatusChanged:
-		c := StatusChange{e.ID, e.Chat, e.Status, e.Reason}
-		s.subscribers.publish(statuses, Notice{Status: &c})
-	case payload.Said:
-		s.payload.answered(e.Ref, e)
-	case payload.Done:
-		s.payload.answered(e.Ref, e)
-	case payload.Refused:
-		s.payload.answered(e.Ref, e)
-	case payload.Page:
-		s.payload.answered(e.Ref, e)
-	case payload.Chats:
-		if !s.payload.passed(e.Ref, listChats) {
-			s.payload.answered(e.Ref, e)
-		}
-	}
-}
-
-// hearOverlay takes the events of the overlay. It must not wait.
-func (s *Server) hearOverlay(e overlay.Event) {
-	switch e := e.(type) {
-	case overlay.Ready:
-		s.know(func(i *Identity) { i.Peer, i.Enode, i.ENR = e.ID.String(), e.Enode, e.ENR })
-		s.known.Lock()
-		clear(s.known.peers) // a Connected follows for every link that is alive
-		s.known.Unlock()
-		s.overlay.repeat() // harmless: adding, removing and listing can be done twice
-	case overlay.Connected:
-		s.known.Lock()
-		s.known.peers[e.Peer] = true
-		s.known.Unlock()
-	case overlay.Disconnected:
-		s.known.Lock()
-		delete(s.known.peers, e.Peer)
-		s.known.Unlock()
-	case overlay.Done:
-		s.overlay.answered(e.Ref, e)
-	case overlay.Refused:
-		s.overlay.answered(e.Ref, e)
-	case overlay.Listed:
-		s.overlay.answered(e.Ref, e)
-	}
 }
 
 func listChats(r layers.Ref) payload.Command { return payload.ListChats{Ref: r} }

@@ -14,6 +14,7 @@ type kind string
 const (
 	messages kind = "messages"
 	statuses kind = "statuses"
+	progress kind = "progress"
 )
 
 // subscribers are those who want to hear what happens. A publisher never waits

@@ -70,6 +70,7 @@ type Page struct {
 type Notice struct {
 	Message *payload.Message `json:"message,omitempty"`
 	Status  *StatusChange    `json:"status,omitempty"`
+	History *History         `json:"history,omitempty"`
 	Ended   string           `json:"ended,omitempty"` // why nothing more will come
 }
 
@@ -118,6 +119,12 @@ type Layer struct {
 	Quarantined int64  `json:"quarantined"` // inputs that broke it and are kept
 }
 
+// Process says what the program of the node takes of the machine.
+type Process struct {
+	Goroutines int    `json:"goroutines"`
+	Memory     uint64 `json:"memory_bytes"` // resident, where the system tells; else what the Go runtime has
+}
+
 // Usage says what the API did since the node started.
 type Usage struct {
 	Calls       uint64 `json:"calls"`
@@ -138,4 +145,6 @@ type Status struct {
 	Identity Identity  `json:"identity"`
 	Layers   []Layer   `json:"layers"`
 	API      Usage     `json:"api"`
+	History  *History  `json:"history,omitempty"` // how fetching of what was missed goes
+	Process  Process   `json:"process"`
 }

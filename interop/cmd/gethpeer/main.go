@@ -25,8 +25,8 @@ import (
 	"github.com/ethereum/go-ethereum/whisper/whisperv6"
 )
 
-// maxPeers is how many links the peer takes, more than any test has nodes.
-const maxPeers = 16
+// defaultPeers is how many links the peer takes, more than any test has nodes.
+const defaultPeers = 16
 
 // introduction is the line printed when the peer is up.
 type introduction struct {
@@ -37,17 +37,18 @@ type introduction struct {
 func main() {
 	dir := flag.String("dir", "", "folder for the node's files and its socket")
 	minPoW := flag.Float64("min-pow", whisperv6.DefaultMinimumPoW, "least proof of work that is accepted")
+	maxPeers := flag.Int("max-peers", defaultPeers, "most links")
 	verbosity := flag.Int("verbosity", int(log.LvlDebug), "how much is logged to standard error, 0 to 5")
 	flag.Parse()
 	log.Root().SetHandler(log.LvlFilterHandler(log.Lvl(*verbosity), log.StreamHandler(os.Stderr, log.LogfmtFormat())))
-	if err := run(*dir, *minPoW); err != nil {
+	if err := run(*dir, *minPoW, *maxPeers); err != nil {
 		fmt.Fprintln(os.Stderr, "gethpeer:", err)
 		os.Exit(1)
 	}
 }
 
 // run starts the peer and returns when it is told to end.
-func run(dir string, minPoW float64) error {
+func run(dir string, minPoW float64, maxPeers int) error {
 	if dir == "" {
 		return fmt.Errorf("-dir: missing")
 	}

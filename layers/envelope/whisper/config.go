@@ -3,6 +3,8 @@ package whisper
 import (
 	"errors"
 	"fmt"
+
+	"github.com/stratanode/strata/layers/envelope/whisper/history"
 )
 
 // Config is the section of the envelope layer in the layer configuration file.
@@ -10,6 +12,8 @@ type Config struct {
 	MaxUnanswered      int `yaml:"max_unanswered" comment:"messages kept until the transport has answered; more are refused"`
 	MaxUnansweredBytes int `yaml:"max_unanswered_bytes" comment:"bytes of sealed messages kept until the transport has answered; more are refused"`
 	MaxFilters         int `yaml:"max_filters" comment:"filters in one set; a longer set is refused"`
+
+	History history.Config `yaml:"history" comment:"What was sent while this node was away."`
 }
 
 // Bounds of the configuration.
@@ -25,6 +29,7 @@ func DefaultConfig() Config {
 		MaxUnanswered:      4096,     // at Whisper's work per message this is many minutes of sending
 		MaxUnansweredBytes: 64 << 20, // some of the largest messages, or all 4096 of 16 KiB
 		MaxFilters:         1 << 16,  // four per contact for 16384 contacts
+		History:            history.DefaultConfig(),
 	}
 }
 
@@ -34,6 +39,7 @@ func (c Config) Validate() error {
 		within("max_unanswered", c.MaxUnanswered, 1, maxCount),
 		within("max_unanswered_bytes", c.MaxUnansweredBytes, minUnansweredBytes, maxUnansweredBytes),
 		within("max_filters", c.MaxFilters, 1, maxCount),
+		c.History.Validate(),
 	)
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/stratanode/strata/layers"
 	"github.com/stratanode/strata/layers/envelope"
@@ -18,6 +19,22 @@ const (
 	maxEarly      = 1024    // envelopes: seconds of a busy topic set
 	maxEarlyBytes = 8 << 20 // bytes of data: more than the largest envelope
 )
+
+// maxSettled is how many envelopes are remembered, at about 60 bytes each, so
+// that none is opened twice that comes from servers again or is one's own. Only
+// those are remembered that a key has opened: another envelope may find its key in
+// a later set of filters. A later filter with the key that has opened an envelope
+// is told nothing, as the holder of that key has been told.
+//
+// After a restart, or beyond this number, an envelope may be opened again. The
+// layers above expect that: no transport can promise more.
+const maxSettled = 1 << 16
+
+// place is where a key opens.
+type place struct {
+	topic transport.Topic
+	key   envelope.SymKey // zero, which no filter may have: the own identity
+}
 
 // opener is one key on one topic and the filters that share it.
 type opener struct {
@@ -32,6 +49,7 @@ type Stats struct {
 	Unopened   uint64 // not for any key of their topic, or damaged
 	Malformed  uint64 // opened, but not well formed inside
 	Shed       uint64 // came before the first Listen and found no room
+	Repeated   uint64 // opened before, or own
 }
 
 // Stats returns the counts. Like the entrances it must not be called while a
@@ -40,13 +58,9 @@ func (n *Node) Stats() Stats { return n.stats }
 
 // listen replaces the filters. A set with a bad filter is refused as a whole and
 // the one before stays.
-func (n *Node) listen(filters []envelope.Filter) (output, error) {
+func (n *Node) listen(now time.Time, filters []envelope.Filter) (output, error) {
 	if len(filters) > n.cfg.MaxFilters {
 		return output{}, fmt.Errorf("whisper: filters: %d, the limit is %d (max_filters)", len(filters), n.cfg.MaxFilters)
-	}
-	type place struct {
-		topic transport.Topic
-		key   envelope.SymKey // zero, which no filter may have: the own identity
 	}
 	var (
 		openers = make(map[place]*opener, len(filters))
@@ -71,7 +85,8 @@ func (n *Node) listen(filters []envelope.Filter) (output, error) {
 	for _, o := range openers {
 		o.filters = withoutRepeats(o.filters)
 	}
-	n.filters, n.ciphers = byTopic, ciphers
+	renewed := n.renewed(openers)
+	n.filters, n.places, n.ciphers = byTopic, openers, ciphers
 	topics := slices.SortedFunc(maps.Keys(byTopic), compareTopics)
 	n.subscribed = n.subscribed && slices.Equal(topics, n.topics)
 	n.topics, n.listening = topics, true
@@ -81,7 +96,21 @@ func (n *Node) listen(filters []envelope.Filter) (output, error) {
 	n.early, n.earlyBytes = nil, 0
 	late, _ := n.received(early) // what is malformed is counted
 	out.Add(late)
+	out.Add(n.history.Listen(now, topics, renewed))
 	return out, nil
+}
+
+// renewed returns the topics that were listened to with other keys only: what
+// was fetched of them before may hold envelopes for the new ones.
+func (n *Node) renewed(openers map[place]*opener) []transport.Topic {
+	var topics []transport.Topic
+	for at := range openers {
+		if _, known := n.places[at]; !known && len(n.filters[at.topic]) > 0 {
+			topics = append(topics, at.topic)
+		}
+	}
+	slices.SortFunc(topics, compareTopics)
+	return slices.Compact(topics)
 }
 
 // cipherFor returns the cipher of a symmetric key, made once per key and taken
@@ -148,6 +177,16 @@ func (n *Node) received(envelopes []transport.Envelope) (output, error) {
 	return output{}, first
 }
 
+// past opens envelopes that somebody has asked for, or that a trusted peer has
+// sent unasked, like those that come live. What is malformed is counted; it must
+// not keep the driver from knowing what has come.
+func (n *Node) past(now time.Time, h transport.History) output {
+	before := n.stats.Opened
+	out, _ := n.received(h.Envelopes)
+	out.Add(n.history.History(now, h, int(n.stats.Opened-before)))
+	return out
+}
+
 func (n *Node) hold(e transport.Envelope) {
 	if len(n.early) >= maxEarly || n.earlyBytes+len(e.Data) > maxEarlyBytes {
 		n.stats.Shed++
@@ -165,6 +204,10 @@ func (n *Node) open(e transport.Envelope, out *output) error {
 		n.stats.Unfiltered++
 		return nil
 	}
+	if n.settled.Has(e.Hash) {
+		n.stats.Repeated++
+		return nil
+	}
 	for _, o := range openers {
 		plaintext, err := n.try(o, e.Data)
 		if err != nil {
@@ -176,6 +219,7 @@ func (n *Node) open(e transport.Envelope, out *output) error {
 			return err
 		}
 		n.stats.Opened++
+		n.settled.Add(e.Hash)
 		payload := bytes.Clone(p.Payload) // the plaintext's memory is used again
 		for _, id := range o.filters {
 			out.Up = append(out.Up, envelope.Opened{

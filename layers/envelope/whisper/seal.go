@@ -141,7 +141,15 @@ func (n *Node) accepted(a transport.Accepted) output {
 		return output{}
 	}
 	s.hash = a.Hash
+	n.settled.Add(a.Hash)
 	return output{Up: []envelope.Event{envelope.Accepted(a)}}
+}
+
+func (n *Node) relayed(r transport.Relayed) output {
+	if _, known := n.unanswered[r.Ref]; known {
+		n.settled.Add(r.Hash)
+	}
+	return n.answer(r.Ref, envelope.Relayed(r))
 }
 
 // answer passes the final event of a message on. A second one, or one for a

@@ -140,7 +140,7 @@ func TestGoldenVectors(t *testing.T) {
 		},
 		"pow":        layertest.Elsewhere("layers/transport/whisper"),
 		"packets":    layertest.Elsewhere("layers/transport/whisper"),
-		"mailserver": layertest.Elsewhere("the package of the mail server, which is not written yet"),
+		"mailserver": layertest.Elsewhere("layers/transport/whisper/mail"),
 	})
 	if !t.Failed() && (opened == 0 || rejected == 0) {
 		t.Errorf("of group invalid %d vectors were opened and %d rejected, want some of each", opened, rejected)

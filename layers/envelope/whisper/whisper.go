@@ -16,13 +16,15 @@ import (
 
 	"github.com/stratanode/strata/layers"
 	"github.com/stratanode/strata/layers/envelope"
+	"github.com/stratanode/strata/layers/envelope/whisper/history"
 	"github.com/stratanode/strata/layers/transport"
 )
 
 type output = layers.Output[envelope.Event, transport.Command]
 
-// Node is the envelope layer of one identity. It saves nothing: what is not
-// answered is offered again by the layer above.
+// Node is the envelope layer of one identity. Of what it seals it saves nothing:
+// what is not answered is offered again by the layer above. It saves until when
+// each topic was fetched (package history).
 type Node struct {
 	cfg      Config
 	identity layers.PrivateKey
@@ -38,6 +40,7 @@ type Node struct {
 
 	listening  bool // a Listen has come
 	filters    map[transport.Topic][]*opener
+	places     map[place]*opener // the same by topic and key
 	topics     []transport.Topic // of filters, sorted
 	subscribed bool              // topics is what the ready transport has
 	ciphers    map[envelope.SymKey]cipher.AEAD
@@ -45,13 +48,25 @@ type Node struct {
 	earlyBytes int
 	scratch    []byte // memory for plaintexts, used again for each envelope
 
+	history *history.Driver
+	settled *history.Recent // envelopes that were opened, and own ones
+
 	stats Stats
 }
 
-// New returns the layer of identity, which signs what is sealed and opens what
-// is sealed to it. Padding, salts and ephemeral keys are drawn from random.
+// New returns the layer of identity without a past: Restore with nothing saved.
 func New(cfg Config, identity layers.PrivateKey, random io.Reader) *Node {
-	n := &Node{cfg: cfg, identity: identity, random: random, unanswered: map[layers.Ref]*sealed{}}
+	return Restore(cfg, identity, random, nil)
+}
+
+// Restore returns the layer of identity, which signs what is sealed and opens
+// what is sealed to it. Padding, salts and ephemeral keys are drawn from random.
+// What was sent while the layer was away is fetched as saved says; nil is nothing.
+func Restore(cfg Config, identity layers.PrivateKey, random io.Reader, saved layers.Saved) *Node {
+	n := &Node{
+		cfg: cfg, identity: identity, random: random, unanswered: map[layers.Ref]*sealed{},
+		history: history.New(cfg.History, random, saved), settled: history.NewRecent(maxSettled),
+	}
 	n.limit(cfg.MaxUnansweredBytes)
 	return n
 }
@@ -62,12 +77,12 @@ func (n *Node) Format(f fmt.State, _ rune) {
 }
 
 // FromAbove implements layers.Protocol.
-func (n *Node) FromAbove(_ time.Time, c envelope.Command) (output, error) {
+func (n *Node) FromAbove(now time.Time, c envelope.Command) (output, error) {
 	switch c := c.(type) {
 	case envelope.Attach:
 		return n.attach(), nil
 	case envelope.Listen:
-		return n.listen(c.Filters)
+		return n.listen(now, c.Filters)
 	case envelope.Seal:
 		return n.seal(c), nil
 	}
@@ -75,30 +90,43 @@ func (n *Node) FromAbove(_ time.Time, c envelope.Command) (output, error) {
 }
 
 // FromBelow implements layers.Protocol.
-func (n *Node) FromBelow(_ time.Time, e transport.Event) (output, error) {
+func (n *Node) FromBelow(now time.Time, e transport.Event) (output, error) {
 	switch e := e.(type) {
 	case transport.Ready:
-		return n.resume(e.Info), nil
+		return n.resume(now, e.Info), nil
 	case transport.Received:
 		return n.received(e.Envelopes)
 	case transport.Accepted:
 		return n.accepted(e), nil
 	case transport.Relayed:
-		return n.answer(e.Ref, envelope.Relayed(e)), nil
+		return n.relayed(e), nil
 	case transport.Expired:
 		return n.answer(e.Ref, envelope.Expired(e)), nil
 	case transport.Refused:
 		return n.answer(e.Ref, envelope.Refused(e)), nil
 	case transport.Peers:
-		return output{}, nil
+		return n.history.Peers(now, e.Count), nil
+	case transport.Archives:
+		return n.history.Archives(now, e.Servers), nil
+	case transport.History:
+		return n.past(now, e), nil
+	case transport.Queried:
+		return n.history.Queried(now, e), nil
+	case transport.Admitted, transport.Asked, transport.Taken, transport.Abandoned,
+		transport.Done, transport.Described, transport.Explained:
+		return output{}, nil // for those who stand beside this layer
 	}
 	panic(fmt.Sprintf("whisper: unknown event %T", e))
 }
 
-// Wake implements layers.Protocol. The layer has no timers; being woken again
-// only asks the transport again whether it is ready.
-func (n *Node) Wake(time.Time) output {
-	return output{Down: []transport.Command{transport.Attach{}}}
+// Wake implements layers.Protocol. Until the transport is ready it is asked
+// again whether it is.
+func (n *Node) Wake(now time.Time) output {
+	out := n.history.Wake(now)
+	if n.transport == nil {
+		out.Down = append(out.Down, transport.Attach{})
+	}
+	return out
 }
 
 // limit sets how much the transport carries.
@@ -113,7 +141,11 @@ func (n *Node) attach() output {
 	if n.transport == nil {
 		return output{}
 	}
-	return output{Up: []envelope.Event{n.ready()}}
+	out := output{Up: []envelope.Event{n.ready()}}
+	if p, any := n.history.Progress(); any {
+		out.Up = append(out.Up, p)
+	}
+	return out
 }
 
 func (n *Node) ready() envelope.Ready {
@@ -126,7 +158,7 @@ func (n *Node) ready() envelope.Ready {
 
 // resume repeats everything the transport has to know: it may be a new one. What
 // the new one cannot carry is refused.
-func (n *Node) resume(info transport.Info) output {
+func (n *Node) resume(now time.Time, info transport.Info) output {
 	n.transport = &info
 	n.limit(info.MaxData)
 	n.subscribed = false
@@ -141,6 +173,7 @@ func (n *Node) resume(info transport.Info) output {
 		out.Down = append(out.Down, s.publish)
 	}
 	out.Up = append(out.Up, n.ready())
+	out.Add(n.history.Ready(now))
 	return out
 }
 

@@ -47,6 +47,7 @@ func entropy(seed byte) io.Reader { return rand.NewChaCha8([32]byte{seed}) }
 func newNode(t testing.TB, change ...func(*whisper.Config)) *whisper.Node {
 	t.Helper()
 	cfg := whisper.DefaultConfig()
+	cfg.History.Enabled = false // history_test.go
 	for _, c := range change {
 		c(&cfg)
 	}

@@ -7,107 +7,8 @@ import (
 	"github.com/stratanode/strata/layers/transport"
 )
 
-// Allowances for clocks that differ, in seconds (§Envelopes of go-ethereum's
-// Whisper v6, which all deployed nodes share).
-const (
-	syncAllowance   = 10 // an envelope may come this much too early
-	expireAllowance = 20 // an expired envelope is no offence for this long
-)
-
-// interestGrace is how long envelopes of former interests are still taken: a
-// peer that has just heard of new ones may have sent them before.
-const interestGrace = syncAllowance * time.Second
-
 // weighAtOnce is how many proofs of work are computed together.
 const weighAtOnce = 16
-
-// verdict is what becomes of an envelope.
-type verdict uint8
-
-const (
-	admitted verdict = iota
-	late             // expired on the way; nobody's fault
-	veryOld
-	fromFuture
-	endless
-	tooLong
-	huge
-	lowPoW
-	offTopic
-	poolFull
-	verdicts // the number of verdicts
-)
-
-// String is the text that is sent in a message response. Where the deployed
-// nodes refuse, too, it begins as theirs does.
-func (v verdict) String() string {
-	return [verdicts]string{
-		"admitted", "expired", "very old envelope", "envelope from future", "envelope with ttl 0",
-		"envelope with too long ttl", "huge messages are not allowed", "envelope with low PoW received",
-		"envelope does not match bloom filter", "envelope pool is full",
-	}[v]
-}
-
-// refused reports whether the peer is told.
-func (v verdict) refused() bool { return v > late }
-
-// codeRefused is the code of all refusals in a message response: statusd 0.40
-// sends nothing else, whatever its reason is.
-const codeRefused = 37
-
-// gate decides which envelopes come in.
-type gate struct {
-	minPoW     float64
-	maxMessage int    // bytes
-	maxTTL     uint32 // seconds
-	interest   Bloom
-	former     Bloom // earlier interests
-	until      time.Time
-}
-
-// first does the checks that cost nothing, in the order of the deployed nodes.
-// Early is by how much the TTL counts as longer in the proof of work.
-func (g *gate) first(now int64, e *Envelope) (early uint32, v verdict) {
-	sent, expiry := int64(e.Sent()), int64(e.Expiry)
-	switch {
-	case sent > now+syncAllowance:
-		return 0, fromFuture
-	case expiry+expireAllowance < now:
-		return 0, veryOld
-	case expiry < now:
-		return 0, late
-	case e.TTL == 0:
-		return 0, endless
-	case e.TTL > g.maxTTL:
-		return 0, tooLong
-	case e.Size() > g.maxMessage:
-		return 0, huge
-	case sent > now:
-		return uint32(sent - now + 1), admitted
-	}
-	return 0, admitted
-}
-
-// second does the checks that need the proof of work.
-func (g *gate) second(now time.Time, topic transport.Topic, pow float64) verdict {
-	if pow < g.minPoW {
-		return lowPoW
-	}
-	if !g.interest.Match(topic) && !(now.Before(g.until) && g.former.Match(topic)) {
-		return offTopic
-	}
-	return admitted
-}
-
-// change replaces the interest. The former one stays good for a while.
-func (g *gate) change(now time.Time, interest Bloom) {
-	if !now.Before(g.until) {
-		g.former = Bloom{}
-	}
-	g.former.Merge(g.interest)
-	g.until = now.Add(interestGrace)
-	g.interest = interest
-}
 
 // candidate is an envelope whose proof of work has yet to be looked at.
 type candidate struct {
@@ -116,75 +17,116 @@ type candidate struct {
 	pow   float64
 }
 
+// intake is what comes of one packet of envelopes.
+type intake struct {
+	now      time.Time
+	from     *peer
+	refusals []Refusal
+	received []transport.Envelope
+	watched  []transport.Envelope
+	mark     uint64   // of the last of them
+	unkept   []uint64 // positions of what the confirmation has to wait for
+}
+
 // ingest takes a packet of envelopes from a peer.
 func (n *Node) ingest(now time.Time, p *peer, m Messages, out *output) {
 	var (
-		refusals []Refusal
-		received []transport.Envelope
-		batch    = n.candidates[:0]
+		in    = intake{now: now, from: p}
+		unix  = now.Unix()
+		batch = n.candidates[:0]
 	)
-	refuse := func(e *Envelope, v verdict) {
-		n.counts[v]++
-		if v.refused() {
-			refusals = append(refusals, Refusal{e.Hash, codeRefused, v.String()})
-		}
-	}
-	settle := func() {
-		n.weigh(batch)
-		for _, c := range batch {
-			v := n.admit(now, p, c, &received)
-			if v != admitted {
-				refuse(c.Envelope, v)
-			}
-		}
-		clear(batch)
-		batch = batch[:0]
-	}
 	for i := range m.Envelopes {
 		e := &m.Envelopes[i]
 		if x := n.pool.byHash[e.Hash]; x != nil {
-			x.known.set(p.slot)
-			n.returned(x, out)
+			n.repeated(x, &in, out)
 			continue
 		}
-		early, v := n.gate.first(now.Unix(), e)
+		p.skews.note(unix, e)
+		early, v := n.gate.first(unix, e)
 		if v != admitted {
-			refuse(e, v)
+			n.reject(e, v, &in)
 			continue
 		}
 		if slices.ContainsFunc(batch, func(c candidate) bool { return c.Hash == e.Hash }) {
 			continue
 		}
 		if batch = append(batch, candidate{Envelope: e, early: early}); len(batch) == weighAtOnce {
-			settle()
+			batch = n.settle(batch, &in)
 		}
 	}
-	settle()
-	n.candidates = batch
-	if len(received) > 0 {
-		out.Up = append(out.Up, transport.Received{Envelopes: received})
+	n.candidates = n.settle(batch, &in)
+	if len(in.received) > 0 {
+		out.Up = append(out.Up, transport.Received{Envelopes: in.received})
+	}
+	if len(in.watched) > 0 {
+		out.Up = append(out.Up, transport.Admitted{Mark: in.mark, Envelopes: in.watched})
 	}
 	if len(m.Envelopes) > 0 {
-		p.confirm(m.Batch, refusals)
+		n.confirm(p, m.Batch, &in)
 	}
 }
 
+// repeated takes an envelope that is pooled already.
+func (n *Node) repeated(x *entry, in *intake, out *output) {
+	n.duplicates++
+	x.known.set(in.from.slot)
+	n.journal.move(deedRepeated, x.hash, in.from.who)
+	if n.watch.keeps && x.seq >= n.watch.kept {
+		in.unkept = append(in.unkept, x.seq)
+	}
+	n.returned(x, out)
+}
+
+// reject counts an envelope that is not admitted, and notes it for the peer.
+func (n *Node) reject(e *Envelope, v verdict, in *intake) {
+	n.counts[v]++
+	n.journal.reject(v, e.Hash, in.from.who)
+	if v.refused() {
+		in.refusals = append(in.refusals, Refusal{e.Hash, codeRefused, v.String()})
+	}
+}
+
+// settle weighs and admits a batch, and returns it empty.
+func (n *Node) settle(batch []candidate, in *intake) []candidate {
+	n.weigh(batch)
+	for _, c := range batch {
+		if v := n.admit(c, in); v != admitted {
+			n.reject(c.Envelope, v, in)
+		}
+	}
+	clear(batch)
+	return batch[:0]
+}
+
 // admit takes a weighed envelope into the pool, unless it is refused.
-func (n *Node) admit(now time.Time, p *peer, c candidate, received *[]transport.Envelope) verdict {
-	if v := n.gate.second(now, c.Topic, c.pow); v != admitted {
+func (n *Node) admit(c candidate, in *intake) verdict {
+	if v := n.gate.second(in.now, c.Topic, c.pow); v != admitted {
 		return v
 	}
-	x, ok := n.pool.add(c.Envelope, c.pow, false)
+	x, ok := n.pool.add(c.Envelope, c.pow, in.now, false)
+	n.evicted()
 	if !ok {
 		return poolFull
 	}
 	n.counts[admitted]++
-	x.known.set(p.slot)
-	if n.reports(c.Topic) {
+	x.known.set(in.from.slot)
+	n.journal.admit(deedCame, x, in.from.who)
+	if n.watch.keeps {
+		in.unkept = append(in.unkept, x.seq)
+	}
+	reported := n.reports(c.Topic)
+	if !reported && !n.watch.on {
+		return admitted
+	}
+	// The copy keeps what is reported from holding on to the whole packet.
+	e := c.copied().whole(c.pow)
+	if reported {
 		x.marks |= markReported
-		e := *c.Envelope
-		e.Data = slices.Clone(e.Data)
-		*received = append(*received, e.report())
+		n.journal.fate(deedReported, x.hash, nil)
+		in.received = append(in.received, plain(e))
+	}
+	if n.watch.on {
+		in.watched, in.mark = append(in.watched, e), n.watch.mark(x)
 	}
 	return admitted
 }
@@ -219,12 +161,3 @@ func (n *Node) weigh(batch []candidate) {
 
 // maxScratch is how large a buffer the node keeps between packets, in bytes.
 const maxScratch = 64 << 10
-
-// report returns e as the layer above sees it.
-func (e *Envelope) report() transport.Envelope {
-	return transport.Envelope{
-		Hash: e.Hash, Topic: e.Topic, Data: e.Data,
-		Sent: time.Unix(int64(e.Sent()), 0).UTC(),
-		TTL:  time.Duration(e.TTL) * time.Second,
-	}
-}

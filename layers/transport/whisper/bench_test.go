@@ -157,7 +157,7 @@ func BenchmarkPooled(b *testing.B) {
 		p := newPool(1 << 30)
 		for _, raw := range all {
 			e, _ := DecodeEnvelope(raw)
-			p.add(&e, 1, false)
+			p.add(&e, 1, t0, false)
 		}
 		runtime.GC()
 		runtime.ReadMemStats(&after)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stratanode/strata/layers/overlay"
 	"github.com/stratanode/strata/layers/transport"
+	"github.com/stratanode/strata/layers/transport/whisper/mail"
 )
 
 // Capability of the protocol in devp2p: 128 packet codes are reserved.
@@ -48,8 +49,8 @@ func (c Codec) Greeting(_ time.Time, code uint64, payload []byte) (overlay.Packe
 }
 
 // Decode implements overlay.Codec. It returns Messages, PoWRequirement,
-// BloomFilter, BatchAcknowledged or MessageResponse; a second status and unknown
-// codes are ignored.
+// BloomFilter, BatchAcknowledged, MessageResponse, RateLimits or a mail.Packet;
+// a second status and unknown codes are ignored.
 func (c Codec) Decode(_ time.Time, code uint64, payload []byte) (overlay.Packet, error) {
 	if len(payload) > c.limit {
 		return nil, fmt.Errorf("whisper: packet of %d bytes is above max_message_size_bytes", len(payload))
@@ -65,6 +66,18 @@ func (c Codec) Decode(_ time.Time, code uint64, payload []byte) (overlay.Packet,
 		return packet(decodeAcknowledged(payload))
 	case codeResponse:
 		return packet(decodeResponse(payload))
+	case codeRateLimits:
+		return packet(decodeRateLimits(payload))
+	case mail.CodeSyncRequest:
+		return packet(mail.DecodeSyncRequest(payload))
+	case mail.CodeSyncResponse:
+		return packet(mail.DecodeSyncResponse(payload, envelopeList))
+	case mail.CodeComplete:
+		return packet(mail.DecodeComplete(payload))
+	case mail.CodeRequest:
+		return decodeRequest(payload)
+	case mail.CodeDelivery:
+		return packet(decodeDelivery(payload))
 	}
 	return nil, nil
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"time"
+
+	"github.com/stratanode/strata/layers/transport/whisper/mail"
 )
 
 // Interest says which envelopes a node asks its peers for.
@@ -44,6 +46,9 @@ type Config struct {
 	MaxMessageSize int           `yaml:"max_message_size_bytes" comment:"Longest packet and envelope in bytes, received or sent; 1048576 is what all peers take."`
 	PoolBytes      int           `yaml:"pool_bytes" comment:"Memory for envelopes, in bytes. When it is full, those with the least proof of work go first."`
 	BundleBytes    int           `yaml:"bundle_bytes" comment:"Longest packet of several envelopes that is sent, in bytes, up to 524288."`
+	Light          bool          `yaml:"light" comment:"Carry nothing for others: own envelopes are sent, those of peers are only taken in."`
+
+	Mail mail.Config `yaml:",inline"`
 }
 
 // DefaultConfig returns the configuration of an empty section.
@@ -58,6 +63,7 @@ func DefaultConfig() Config {
 		MaxMessageSize: 1 << 20,
 		PoolBytes:      64 << 20,
 		BundleBytes:    maxBundle,
+		Mail:           mail.DefaultConfig(),
 	}
 }
 
@@ -85,6 +91,9 @@ func (c Config) Validate() error {
 	fault(c.PoolBytes < 2*c.MaxMessageSize, "pool_bytes: %d is below twice max_message_size_bytes", c.PoolBytes)
 	fault(c.BundleBytes < minBundle || c.BundleBytes > maxBundle, "bundle_bytes: %d is not within %d and %d", c.BundleBytes, minBundle, maxBundle)
 	fault(c.BundleBytes > c.MaxMessageSize, "bundle_bytes: %d is above max_message_size_bytes, %d", c.BundleBytes, c.MaxMessageSize)
+	if err := c.Mail.Validate(); err != nil {
+		errs = append(errs, err)
+	}
 	return errors.Join(errs...)
 }
 

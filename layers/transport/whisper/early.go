@@ -45,9 +45,11 @@ func (n *Node) keep(now time.Time, e overlay.Arrived) {
 		total += o.size
 		return false
 	})
-	if total <= maxEarly {
-		n.early = append(n.early, k)
+	if total > maxEarly {
+		n.limited.early++
+		return
 	}
+	n.early = append(n.early, k)
 }
 
 // replay takes what has waited for the link to p.

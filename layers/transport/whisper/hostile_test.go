@@ -11,6 +11,7 @@ import (
 
 	"github.com/stratanode/strata/layers/overlay"
 	"github.com/stratanode/strata/layers/transport"
+	"github.com/stratanode/strata/layers/transport/whisper/mail"
 )
 
 // Known defects of the deployed nodes (go-ethereum's Whisper v6 and its fork in
@@ -144,12 +145,12 @@ func TestFullPoolKeepsWhatIsWorthMost(t *testing.T) {
 func TestEvictionThatDoesNotSufficeEvictsNothing(t *testing.T) {
 	p := newPool(3 * (1000 + entryCost))
 	for i := range 3 {
-		p.add(&Envelope{Hash: transport.Hash{byte(i)}, raw: make([]byte, 1000)}, float64(1+i), false)
+		p.add(&Envelope{Hash: transport.Hash{byte(i)}, raw: make([]byte, 1000)}, float64(1+i), t0, false)
 	}
-	if _, ok := p.add(&Envelope{Hash: transport.Hash{9}, raw: make([]byte, 3000)}, 2, false); ok || len(p.byHash) != 3 {
+	if _, ok := p.add(&Envelope{Hash: transport.Hash{9}, raw: make([]byte, 3000)}, 2, t0, false); ok || len(p.byHash) != 3 {
 		t.Errorf("added %v, %d left, want 3", ok, len(p.byHash))
 	}
-	if _, ok := p.add(&Envelope{Hash: transport.Hash{9}, raw: make([]byte, 2000)}, 2, false); !ok || len(p.byHash) != 2 {
+	if _, ok := p.add(&Envelope{Hash: transport.Hash{9}, raw: make([]byte, 2000)}, 2, t0, false); !ok || len(p.byHash) != 2 {
 		t.Errorf("added %v, %d left, want 2", ok, len(p.byHash))
 	}
 	if p.byHash[transport.Hash{2}] == nil {
@@ -289,13 +290,22 @@ func TestDamagedPacketsDropThePeer(t *testing.T) {
 		{"long bloom", codeBloomFilter, appendString(nil, make([]byte, 65))},
 		{"short batch", codeAcknowledged, appendString(nil, make([]byte, 31))},
 		{"response of three", codeResponse, []byte{0xc3, 2, 2, 2}},
+		{"sync request of four", mail.CodeSyncRequest, []byte{0xc4, 1, 2, 0x80, 3}},
+		{"sync response with a bad envelope", mail.CodeSyncResponse, []byte{0xc5, 0xc1, 0xc0, 0x80, 1, 0x80}},
+		{"short completion", mail.CodeComplete, appendString(nil, make([]byte, 31))},
+		{"long completion", mail.CodeComplete, appendString(nil, make([]byte, 101))},
+		{"request that is neither", mail.CodeRequest, []byte{0xc5, 1, 2, 3, 4, 5}},
+		{"delivery that is neither", mail.CodeDelivery, []byte{0xc5, 1, 2, 3, 4, 5}},
+		{"delivery of a string", mail.CodeDelivery, []byte{0x80}},
+		{"delivery of too many", mail.CodeDelivery, payloadOf(bytes.Repeat([]byte{0xc0}, maxEnvelopes+1))},
+		{"one bad among delivered", mail.CodeDelivery, payloadOf(good, []byte{0xc0})},
 	}
 	for _, tt := range tests {
 		if p, err := codec.Decode(t0, tt.code, tt.payload); err == nil || p != nil {
 			t.Errorf("%s: %v, %v, want an error", tt.name, p, err)
 		}
 	}
-	for _, code := range []uint64{0, 4, 20, 99, 127} {
+	for _, code := range []uint64{0, 4, 20, 99} {
 		if p, err := codec.Decode(t0, code, []byte{0xc0}); p != nil || err != nil {
 			t.Errorf("code %d: %v, %v, want it ignored", code, p, err)
 		}

@@ -50,6 +50,18 @@ func hashPacket(payload []byte, envelopes []Envelope) (batch transport.Hash) {
 	return batch
 }
 
+// hashOne returns the hash of one envelope.
+func hashOne(raw []byte) transport.Hash { return layers.Keccak256(raw) }
+
+// hashEach sets the hashes of envelopes.
+func hashEach(envelopes []Envelope) {
+	inputs := make([][]byte, len(envelopes))
+	for i := range envelopes {
+		inputs[i] = envelopes[i].raw
+	}
+	hashAll(inputs, fourWay, func(i int, h [32]byte) { envelopes[i].Hash = h })
+}
+
 // hashAll reports the Keccak-256 of each input, in any order. With wide set it
 // works on four at a time.
 func hashAll(inputs [][]byte, wide bool, report func(i int, hash [32]byte)) {

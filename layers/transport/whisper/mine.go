@@ -47,6 +47,15 @@ func newMiner(input []byte, wide bool) *miner {
 	return m
 }
 
+// clone returns a miner of the same input that shares nothing that changes.
+func (m *miner) clone() *miner {
+	c := *m
+	if !m.wide {
+		c.scalar = sha3.NewLegacyKeccak256()
+	}
+	return &c
+}
+
 func (m *miner) prepareWide(input []byte) {
 	var perm keccakf1600.StateX4
 	state := perm.Initialize(false)

@@ -30,6 +30,7 @@ type member struct {
 	received map[transport.Hash]int
 	own      map[transport.Hash]bool
 	finals   map[layers.Ref]int
+	archive  *archive // of one relay
 }
 
 // link is one direction of a link.
@@ -37,6 +38,7 @@ type link struct {
 	packets  []overlay.Outgoing
 	sending  bool
 	given    map[transport.Hash]bool // envelopes sent over it
+	batches  map[transport.Hash][]transport.Hash
 	received map[transport.Hash]bool // envelopes that have arrived over it
 }
 
@@ -60,6 +62,8 @@ func newWorld(t *rapid.T) *world {
 		})
 		w.wake(i)
 	}
+	w.nodes[0].archive = &archive{kept: map[transport.Hash]bool{}, held: map[transport.Hash]bool{}}
+	w.command(0, transport.Watch{Keeps: true})
 	return w
 }
 
@@ -111,6 +115,12 @@ func (w *world) after(i int, out output) {
 			m.finals[e.Ref]++
 		case transport.Refused:
 			w.t.Fatalf("node %d: %+v", i, e)
+		case transport.Admitted:
+			if e.Mark <= m.archive.last {
+				w.t.Fatalf("node %d: mark %d after %d", i, e.Mark, m.archive.last)
+			}
+			m.archive.last = e.Mark
+			m.archive.heard = append(m.archive.heard, e)
 		}
 	}
 	for _, c := range out.Down {
@@ -133,6 +143,7 @@ func (w *world) send(from, to int, packets []overlay.Outgoing) {
 	l.sending = true
 	l.packets = append(l.packets, packets...)
 	for _, p := range packets {
+		w.checkKept(from, to, p)
 		if p.Code != codeMessages {
 			continue
 		}
@@ -141,6 +152,10 @@ func (w *world) send(from, to int, packets []overlay.Outgoing) {
 			w.t.Fatalf("%d sends %d envelopes in %d bytes: %v", from, len(envelopes), len(p.Payload), err)
 		}
 		back := w.links[[2]int{to, from}]
+		for _, e := range envelopes {
+			batch := hashOf(p.Payload)
+			l.batches[batch] = append(l.batches[batch], hashOf(e.raw))
+		}
 		for _, e := range envelopes {
 			h := hashOf(e.raw)
 			if l.given[h] {
@@ -160,7 +175,7 @@ func (w *world) connect(a, b int) {
 		return
 	}
 	for _, d := range [][2]int{{a, b}, {b, a}} {
-		w.links[d] = &link{given: map[transport.Hash]bool{}, received: map[transport.Hash]bool{}}
+		w.links[d] = &link{given: map[transport.Hash]bool{}, batches: map[transport.Hash][]transport.Hash{}, received: map[transport.Hash]bool{}}
 	}
 	for _, d := range [][2]int{{a, b}, {b, a}} {
 		g := w.nodes[d[1]].greeting
@@ -289,7 +304,10 @@ func TestEveryEnvelopeReachesEveryInterestedNodeOnce(t *testing.T) {
 					w.carry(node.Draw(t, "from"), node.Draw(t, "to"))
 				}
 			},
-			"settle": func(t *rapid.T) { w.settle(time.Duration(rapid.IntRange(0, 2000).Draw(t, "ms")) * time.Millisecond) },
+			"archive reads":   func(t *rapid.T) { w.nodes[0].archive.read(rapid.IntRange(0, 5).Draw(t, "events")) },
+			"archive keeps":   func(*rapid.T) { w.keep(0) },
+			"archive crashes": func(*rapid.T) { w.crash(0) },
+			"settle":          func(t *rapid.T) { w.settle(time.Duration(rapid.IntRange(0, 2000).Draw(t, "ms")) * time.Millisecond) },
 		})
 
 		// In the end the relays are a line and each client has one of them.
@@ -300,6 +318,19 @@ func TestEveryEnvelopeReachesEveryInterestedNodeOnce(t *testing.T) {
 			w.connect(relays+i, i%relays)
 		}
 		w.settle(3 * time.Second)
+		w.nodes[0].archive.read(1 << 20)
+		w.keep(0)
+		w.settle(3 * time.Second)
+		for h := range all {
+			if !w.nodes[0].archive.kept[h] {
+				t.Errorf("%s was not kept", h)
+			}
+		}
+		for i, p := range w.nodes[0].n.slots {
+			if p != nil && len(p.held.list)+p.held.bytes != 0 {
+				t.Errorf("peer %d still waits for %d confirmations", i, len(p.held.list))
+			}
+		}
 		for i, m := range w.nodes {
 			for h, topic := range all {
 				want := slices.Contains(m.topics, topic) && !m.own[h]

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/stratanode/strata/layers"
 	"github.com/stratanode/strata/layers/overlay"
 	"github.com/stratanode/strata/layers/transport"
 )
@@ -27,7 +26,8 @@ const (
 // peer is a live link.
 type peer struct {
 	id       overlay.PeerID
-	slot     int // in Node.slots, and in every peerSet
+	who      *overlay.PeerID // the same, for those who remember it longer
+	slot     int             // in Node.slots, and in every peerSet
 	pow      float64
 	bloom    Bloom
 	full     bool // bloom matches everything
@@ -37,8 +37,12 @@ type peer struct {
 	scanned time.Time // when the cursor was last set back
 	rescan  time.Time // when it is to be set back; zero for never
 
-	sending       bool // a Send is unanswered
-	update        *overlay.Outgoing
+	sending       bool              // a Send is unanswered
+	update        *overlay.Outgoing // what this node wants of topics, and
+	price         *overlay.Outgoing // of work, unless the peer knows
+	held          holding           // confirmations that wait for the keeper
+	mail          letters
+	skews         skews
 	confirmations []overlay.Outgoing
 	waiting       int       // bytes of confirmations
 	awaited       []awaited // oldest first
@@ -65,6 +69,8 @@ func (p *peer) learn(packet overlay.Packet) {
 		p.pow = m.PoW
 	case BloomFilter:
 		p.setBloom(m.Bloom)
+	case RateLimits:
+		// Said by nobody, and acted upon by nobody.
 	default:
 		panic(fmt.Sprintf("whisper: %T does not describe a peer", packet))
 	}
@@ -72,41 +78,41 @@ func (p *peer) learn(packet overlay.Packet) {
 
 func (p *peer) setBloom(b Bloom) { p.bloom, p.full = b, b.Full() }
 
-// confirm queues the confirmation of a packet: what was refused, then that it
-// has come.
-func (p *peer) confirm(batch transport.Hash, refusals []Refusal) {
-	if len(refusals) > 0 {
-		p.queue(encodeResponse(batch, refusals))
-	}
-	p.queue(encodeAcknowledged(batch))
-}
-
-func (p *peer) queue(o overlay.Outgoing) {
+// queue lets a confirmation be sent next. It returns how many others that do not
+// get out had to go for it.
+func (p *peer) queue(o overlay.Outgoing) (dropped uint64) {
 	p.confirmations = append(p.confirmations, o)
 	p.waiting += len(o.Payload)
 	for p.waiting > maxConfirmations {
 		p.waiting -= len(p.confirmations[0].Payload)
 		p.confirmations[0] = overlay.Outgoing{}
 		p.confirmations = p.confirmations[1:]
+		dropped++
 	}
+	return dropped
 }
 
 // connect registers a peer, or renews what is known of one.
-func (n *Node) connect(e overlay.Connected, out *output) {
+func (n *Node) connect(now time.Time, e overlay.Connected, out *output) {
 	p := n.peers[e.Peer]
 	if p == nil {
-		p = &peer{id: e.Peer, bloom: FullBloom(), full: true}
+		p = &peer{id: e.Peer, who: new(e.Peer), bloom: FullBloom(), full: true}
+		p.skews.since = now.Unix()
 		p.slot = n.takeSlot(p)
 		n.peers[e.Peer] = p
 		out.Up = append(out.Up, transport.Peers{Count: len(n.peers)})
+		n.deliver(n.post.Connected(now, e), out)
 	}
 	for _, packet := range e.State {
 		p.learn(packet)
 	}
 	p.cursor, p.scanned, p.rescan = 0, time.Time{}, time.Time{}
-	if n.cfg.Interest == Subscribed && n.subscribed {
-		// The link may have been greeted with an earlier interest.
+	// The link may have been greeted with what was wanted earlier.
+	if n.cfg.Interest == Subscribed && n.subscribed || n.altered {
 		p.update = new(encodeBloom(n.gate.interest))
+	}
+	if n.repriced {
+		p.price = new(encodePoW(n.gate.minPoW))
 	}
 }
 
@@ -124,7 +130,7 @@ func (n *Node) takeSlot(p *peer) int {
 	return slot
 }
 
-func (n *Node) disconnect(id overlay.PeerID, out *output) {
+func (n *Node) disconnect(now time.Time, id overlay.PeerID, out *output) {
 	p := n.peers[id]
 	if p == nil {
 		return
@@ -132,12 +138,19 @@ func (n *Node) disconnect(id overlay.PeerID, out *output) {
 	delete(n.peers, id)
 	n.slots[p.slot] = nil
 	out.Up = append(out.Up, transport.Peers{Count: len(n.peers)})
+	p.lettersLost(out)
+	n.deliver(n.post.Disconnected(now, id), out)
 }
 
 // disconnectAll forgets all links, after the overlay has restarted.
 func (n *Node) disconnectAll(out *output) {
 	if len(n.peers) == 0 {
 		return
+	}
+	for _, p := range n.slots {
+		if p != nil {
+			p.lettersLost(out)
+		}
 	}
 	clear(n.peers)
 	clear(n.slots)
@@ -151,7 +164,9 @@ func (n *Node) adjust(now time.Time, p *peer, packet overlay.Packet) {
 		p.rescan = p.scanned.Add(rescanAfter)
 		n.rescans = append(n.rescans, p)
 	}
-	n.rescanDue(now)
+	if n.rescanDue(now); !p.rescan.IsZero() {
+		n.limited.updates++
+	}
 }
 
 // rescanDue sets the cursors back that are due to be.
@@ -168,125 +183,11 @@ func (n *Node) rescanDue(now time.Time) {
 }
 
 // written goes on with a peer whose last Send is out.
-func (n *Node) written(p *peer, out *output) {
+func (n *Node) written(now time.Time, p *peer, out *output) {
 	p.sending = false
 	for _, x := range p.unconfirmed {
 		n.returned(x, out)
 	}
 	p.unconfirmed = nil
-}
-
-// bundle is a packet of envelopes.
-type bundle struct {
-	entries []*entry
-	payload []byte
-	batch   transport.Hash // zero until asked for
-}
-
-// flush sends to each peer that is free what there is for it. Peers that get the
-// same envelopes share the packet.
-func (n *Node) flush(out *output) {
-	var last bundle
-	for _, p := range n.slots {
-		if p == nil || p.sending {
-			continue
-		}
-		packets := p.confirmations
-		p.confirmations, p.waiting = nil, 0
-		if p.update != nil {
-			packets = append(packets, *p.update)
-			p.update = nil
-		}
-		if p.cursor < n.pool.next && n.pick(p, &last) {
-			packets = append(packets, overlay.Outgoing{Code: codeMessages, Payload: last.payload})
-			n.expect(p, &last)
-		}
-		if len(packets) > 0 {
-			p.sending = true
-			out.Down = append(out.Down, overlay.Send{Peer: p.id, Packets: packets})
-		}
-	}
-}
-
-// pick makes b the next packet of envelopes for p, and reports whether there
-// is one. It never holds what is below the peer's requirement or outside its
-// interest, for which geth would end the link, or what the peer knows. What has
-// expired left the pool at the beginning of the step.
-func (n *Node) pick(p *peer, b *bundle) bool {
-	var (
-		picked = n.picked[:0]
-		size   = 0
-		alone  = n.cfg.MaxMessageSize - maxHeader
-		limit  = min(n.cfg.BundleBytes-maxHeader, alone)
-	)
-	cursor := n.pool.next
-	for _, x := range n.pool.since(p.cursor) {
-		if x.dead() || x.known.has(p.slot) || len(x.raw) > alone || !p.wants(x) {
-			continue
-		}
-		if len(picked) > 0 && size+len(x.raw) > limit {
-			cursor = x.seq
-			break
-		}
-		picked = append(picked, x)
-		size += len(x.raw)
-		x.known.set(p.slot)
-	}
-	p.cursor = cursor
-	n.picked = picked
-	if len(picked) == 0 {
-		return false
-	}
-	if slices.Equal(picked, b.entries) {
-		return true
-	}
-	payload := appendHeader(make([]byte, 0, size+maxHeader), listOffset, size)
-	for _, x := range picked {
-		payload = append(payload, x.raw...)
-	}
-	*b = bundle{entries: slices.Clone(picked), payload: payload}
-	return true
-}
-
-// expect remembers which own envelopes go out to p in a packet.
-func (n *Node) expect(p *peer, b *bundle) {
-	var own []transport.Hash
-	for _, x := range b.entries {
-		switch {
-		case !x.own() || !n.unanswered(x):
-		case p.confirms:
-			own = append(own, x.hash)
-		default:
-			p.unconfirmed = append(p.unconfirmed, x)
-		}
-	}
-	if own == nil {
-		return
-	}
-	if b.batch == (transport.Hash{}) {
-		b.batch = layers.Keccak256(b.payload)
-	}
-	if len(p.awaited) == maxAwaited {
-		p.awaited = slices.Delete(p.awaited, 0, 1)
-	}
-	p.awaited = append(p.awaited, awaited{b.batch, own})
-}
-
-// acknowledged settles the own envelopes of a packet that a peer has confirmed.
-func (n *Node) acknowledged(p *peer, batch transport.Hash, refusals []Refusal, out *output) {
-	i := slices.IndexFunc(p.awaited, func(a awaited) bool { return a.batch == batch })
-	if i < 0 {
-		return
-	}
-	own := p.awaited[i].own
-	p.awaited = slices.Delete(p.awaited, i, i+1)
-	refused := make(map[transport.Hash]bool, len(refusals))
-	for _, r := range refusals {
-		refused[r.Hash] = true
-	}
-	for _, h := range own {
-		if x := n.pool.byHash[h]; x != nil && !refused[h] {
-			n.returned(x, out)
-		}
-	}
+	n.lettersWritten(now, p, out)
 }

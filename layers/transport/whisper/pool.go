@@ -3,7 +3,7 @@ package whisper
 import (
 	"container/heap"
 	"slices"
-	"strings"
+	"time"
 
 	"github.com/stratanode/strata/layers/transport"
 )
@@ -31,6 +31,7 @@ type entry struct {
 	worth  int32 // index in the heap by worth, or -1 if it must not be evicted
 	topic  transport.Topic
 	marks  marks
+	came   uint32 // unix seconds
 }
 
 type marks uint8
@@ -54,6 +55,7 @@ type pool struct {
 	log    []*entry // ascending seq; with dead entries
 	next   uint64   // the next seq
 	dead   int      // in log
+	out    []*entry // evicted, until somebody has looked
 	due    dueHeap
 	worth  worthHeap
 }
@@ -64,9 +66,9 @@ func newPool(limit int) pool {
 
 // add puts e into the pool. It reports false if the pool is full of better
 // envelopes. Own envelopes are not evicted, so they get no more than half of it.
-func (p *pool) add(e *Envelope, pow float64, own bool) (*entry, bool) {
+func (p *pool) add(e *Envelope, pow float64, now time.Time, own bool) (*entry, bool) {
 	x := &entry{
-		hash: e.Hash, pow: pow, expiry: e.Expiry, topic: e.Topic, worth: -1,
+		hash: e.Hash, pow: pow, expiry: e.Expiry, topic: e.Topic, worth: -1, came: uint32(now.Unix()),
 	}
 	if !p.makeRoom(len(e.raw)+entryCost, pow, own) {
 		return nil, false
@@ -117,6 +119,7 @@ func (p *pool) makeRoom(cost int, pow float64, own bool) bool {
 	for _, x := range out {
 		p.remove(x)
 	}
+	p.out = append(p.out, out...)
 	return true
 }
 
@@ -165,109 +168,10 @@ func (p *pool) since(seq uint64) []*entry {
 	return p.log[low+i:]
 }
 
-// peerSet is a set of peers by their slots.
-type peerSet struct {
-	low  [2]uint64
-	more *[]uint64 // slots from 128 on
-}
-
-func (s *peerSet) has(slot int) bool {
-	if slot < 128 {
-		return s.low[slot/64]>>(slot%64)&1 != 0
+// at returns what is pooled at a position, or nil.
+func (p *pool) at(seq uint64) *entry {
+	if log := p.since(seq); len(log) > 0 && log[0].seq == seq && !log[0].dead() {
+		return log[0]
 	}
-	slot -= 128
-	return s.more != nil && slot/64 < len(*s.more) && (*s.more)[slot/64]>>(slot%64)&1 != 0
-}
-
-func (s *peerSet) set(slot int) {
-	if slot < 128 {
-		s.low[slot/64] |= 1 << (slot % 64)
-		return
-	}
-	slot -= 128
-	if s.more == nil {
-		s.more = new([]uint64)
-	}
-	for slot/64 >= len(*s.more) {
-		*s.more = append(*s.more, 0)
-	}
-	(*s.more)[slot/64] |= 1 << (slot % 64)
-}
-
-func (s *peerSet) clear(slot int) {
-	if slot < 128 {
-		s.low[slot/64] &^= 1 << (slot % 64)
-	} else if slot -= 128; s.more != nil && slot/64 < len(*s.more) {
-		(*s.more)[slot/64] &^= 1 << (slot % 64)
-	}
-}
-
-// dueHeap has the envelope that expires first on top.
-type dueHeap []*entry
-
-func (h dueHeap) Len() int           { return len(h) }
-func (h dueHeap) Less(i, j int) bool { return h[i].before(h[j]) }
-func (h dueHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].due, h[j].due = int32(i), int32(j)
-}
-
-func (h *dueHeap) Push(x any) {
-	x.(*entry).due = int32(len(*h))
-	*h = append(*h, x.(*entry))
-}
-
-func (h *dueHeap) Pop() any { return pop((*[]*entry)(h)) }
-
-func (x *entry) before(y *entry) bool {
-	if x.expiry != y.expiry {
-		return x.expiry < y.expiry
-	}
-	return x.seq < y.seq
-}
-
-// worthHeap has the envelope on top that is worth least: that with the least
-// proof of work per byte and second, the oldest of those.
-type worthHeap []*entry
-
-func (h worthHeap) Len() int { return len(h) }
-func (h worthHeap) Less(i, j int) bool {
-	if h[i].pow != h[j].pow {
-		return h[i].pow < h[j].pow
-	}
-	return h[i].seq < h[j].seq
-}
-
-func (h worthHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].worth, h[j].worth = int32(i), int32(j)
-}
-
-func (h *worthHeap) Push(x any) {
-	x.(*entry).worth = int32(len(*h))
-	*h = append(*h, x.(*entry))
-}
-
-func (h *worthHeap) Pop() any {
-	x := pop((*[]*entry)(h))
-	x.worth = -1
-	return x
-}
-
-func pop(h *[]*entry) *entry {
-	n := len(*h) - 1
-	x := (*h)[n]
-	(*h)[n] = nil
-	*h = (*h)[:n]
-	return x
-}
-
-// envelope returns x as it is reported upwards, with a copy of its data.
-func (x *entry) envelope() transport.Envelope {
-	e, _, err := parseEnvelope([]byte(x.raw))
-	if err != nil {
-		panic("whisper: pooled envelope: " + strings.TrimPrefix(err.Error(), "whisper: "))
-	}
-	e.Hash = x.hash
-	return e.report()
+	return nil
 }

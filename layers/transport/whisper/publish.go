@@ -39,7 +39,7 @@ type work struct {
 	giveUp time.Time
 }
 
-func (n *Node) maxData() int { return n.cfg.MaxMessageSize - envelopeOverhead }
+func (n *Node) maxData() int { return n.gate.maxMessage - envelopeOverhead }
 
 // publish makes an envelope and begins to look for its nonce.
 func (n *Node) publish(now time.Time, c transport.Publish, out *output) {
@@ -50,12 +50,16 @@ func (n *Node) publish(now time.Time, c transport.Publish, out *output) {
 		return
 	}
 	pub := &publication{ref: c.Ref}
-	if len(c.Data) > n.maxData() {
-		n.refuse(pub, out, "data of %d bytes is longer than %d", len(c.Data), n.maxData())
-		return
-	}
 	if len(n.refs) >= maxPublications {
 		n.refuse(pub, out, "%d publications have not expired yet", maxPublications)
+		return
+	}
+	if c.Raw != nil {
+		n.publishWhole(now, pub, c.Raw, out)
+		return
+	}
+	if len(c.Data) > n.maxData() {
+		n.refuse(pub, out, "data of %d bytes is longer than %d", len(c.Data), n.maxData())
 		return
 	}
 	n.refs[c.Ref] = pub
@@ -95,7 +99,7 @@ func (n *Node) mine(now time.Time, pub *publication, out *output) bool {
 	nonce, found := w.miner.search(w.zeros, mineEffort)
 	switch {
 	case found:
-		n.offer(pub, sealFields(w.fields, nonce), out)
+		n.offer(now, pub, sealFields(w.fields, nonce), out)
 	case !now.Before(w.giveUp):
 		n.refuse(pub, out, "no proof of work of %v found within pow_time, %v", n.cfg.PoW, n.cfg.PoWTime)
 	case int64(w.expiry) < now.Unix():
@@ -119,8 +123,35 @@ func (n *Node) mineNext(now time.Time, out *output) {
 	}
 }
 
-// offer puts an own envelope into the pool, from where peers get it.
-func (n *Node) offer(pub *publication, raw []byte, out *output) {
+// publishWhole takes an envelope that somebody else has made for this node. It is
+// admitted by the rules for those of peers, except that its topic need be of
+// nobody's interest here. What is refused is so in the words of go-ethereum.
+func (n *Node) publishWhole(now time.Time, pub *publication, raw []byte, out *output) {
+	e, err := DecodeEnvelope(raw)
+	if err != nil {
+		n.refuseAs(pub, err.Error(), out)
+		return
+	}
+	early, v := n.gate.first(now.Unix(), &e)
+	pow := e.PoW(early)
+	if v == admitted && n.gate.low(now, pow) {
+		v = lowPoW
+	}
+	if v != admitted {
+		n.journal.reject(v, e.Hash, nil)
+		reason := v.String()
+		if v == late {
+			reason = "failed to add envelope"
+		}
+		n.refuseAs(pub, reason, out)
+		return
+	}
+	n.refs[pub.ref] = pub
+	n.takeOwn(now, pub, &e, pow, out)
+}
+
+// offer puts an envelope that this node has made into the pool.
+func (n *Node) offer(now time.Time, pub *publication, raw []byte, out *output) {
 	e, err := DecodeEnvelope(raw)
 	if err != nil {
 		panic(fmt.Sprintf("whisper: own envelope: %v", err))
@@ -129,14 +160,26 @@ func (n *Node) offer(pub *publication, raw []byte, out *output) {
 	if pow < n.cfg.PoW {
 		panic(fmt.Sprintf("whisper: own envelope has a proof of work of %v, want %v", pow, n.cfg.PoW))
 	}
+	n.takeOwn(now, pub, &e, pow, out)
+}
+
+// takeOwn puts an own envelope into the pool, from where peers get it.
+func (n *Node) takeOwn(now time.Time, pub *publication, e *Envelope, pow float64, out *output) {
 	pub.hash = e.Hash
 	x := n.pool.byHash[e.Hash]
 	taken := x != nil && (!x.own() || n.own[e.Hash][0].answered)
 	if x == nil {
 		var ok bool
-		if x, ok = n.pool.add(&e, pow, true); !ok {
-			n.refuse(pub, out, "envelope pool is full")
+		x, ok = n.pool.add(e, pow, now, true)
+		n.evicted()
+		if !ok {
+			n.journal.reject(poolFull, e.Hash, nil)
+			n.refuse(pub, out, "%s", poolFull)
 			return
+		}
+		n.journal.admit(deedPublished, x, nil)
+		if n.watch.on {
+			out.Up = append(out.Up, transport.Admitted{Mark: n.watch.mark(x), Envelopes: []transport.Envelope{x.envelope()}})
 		}
 	}
 	n.pool.claim(x)
@@ -149,8 +192,12 @@ func (n *Node) offer(pub *publication, raw []byte, out *output) {
 
 // refuse is the final answer to a publication that is not carried.
 func (n *Node) refuse(pub *publication, out *output, format string, args ...any) {
+	n.refuseAs(pub, "whisper: "+fmt.Sprintf(format, args...), out)
+}
+
+func (n *Node) refuseAs(pub *publication, reason string, out *output) {
 	delete(n.refs, pub.ref)
-	out.Up = append(out.Up, transport.Refused{Ref: pub.ref, Reason: "whisper: " + fmt.Sprintf(format, args...)})
+	out.Up = append(out.Up, transport.Refused{Ref: pub.ref, Reason: reason})
 }
 
 // returned notes that a peer has taken x or has it already: the final answer if
@@ -178,6 +225,7 @@ func (n *Node) unanswered(x *entry) bool {
 func (n *Node) expire(now time.Time, out *output) {
 	unix := uint32(now.Unix())
 	for x := n.pool.expired(unix); x != nil; x = n.pool.expired(unix) {
+		n.journal.fate(deedEnded, x.hash, nil)
 		for _, pub := range n.own[x.hash] {
 			delete(n.refs, pub.ref)
 			if !pub.answered {
@@ -186,4 +234,13 @@ func (n *Node) expire(now time.Time, out *output) {
 		}
 		delete(n.own, x.hash)
 	}
+}
+
+// evicted notes what had to make room.
+func (n *Node) evicted() {
+	for _, x := range n.pool.out {
+		n.journal.fate(deedEvicted, x.hash, nil)
+	}
+	clear(n.pool.out)
+	n.pool.out = n.pool.out[:0]
 }

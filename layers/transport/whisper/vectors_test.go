@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -48,8 +47,7 @@ func TestVectors(t *testing.T) {
 		"topics-and-keys":      checkTopics,
 		"envelopes-symmetric":  layertest.Elsewhere("layers/envelope/whisper"),
 		"envelopes-asymmetric": layertest.Elsewhere("layers/envelope/whisper"),
-		// Of the packets of mail servers none is decoded here yet.
-		"mailserver": layertest.Elsewhere("the package of the mail server, which is not written yet"),
+		"mailserver":           layertest.Elsewhere("the mail package"),
 	})
 }
 
@@ -253,125 +251,5 @@ func checkAdmission(t *testing.T, n *Node, now time.Time, raw []byte, want, pow 
 	}
 	if sent[codeAcknowledged] == nil {
 		t.Error("the packet is not acknowledged")
-	}
-}
-
-func checkPacket(t *testing.T, v layertest.Vector) {
-	var in struct {
-		Code       uint64
-		Payload    hexBytes
-		Now        int64
-		LocalLight bool     `json:"local_light"`
-		MinPoW     *float64 `json:"min_pow"`
-	}
-	var want packetWant
-	layertest.Decode(t, v.In, &in)
-	layertest.Decode(t, v.Out, &want)
-	now := time.Unix(in.Now, 0)
-	if in.MinPoW != nil { // what a node sends
-		cfg := DefaultConfig()
-		cfg.MinPoW = *in.MinPoW
-		for _, c := range New(cfg).Wake(now).Down {
-			if g, ok := c.(overlay.Greet); ok && (g.Packet.Code != want.Code || !bytes.Equal(g.Packet.Payload, want.Payload)) {
-				t.Errorf("greeting %d %x, want %d %x", g.Packet.Code, g.Packet.Payload, want.Code, []byte(want.Payload))
-			}
-		}
-		return
-	}
-	codec := NewCodec(DefaultConfig())
-	decode := codec.Decode
-	if in.Code == codeStatus && !want.Ignored {
-		decode = codec.Greeting
-	}
-	p, err := decode(now, in.Code, in.Payload)
-	if in.LocalLight {
-		// Nodes that are both light refuse each other. This one never is.
-		if s, ok := p.(Status); !ok || !s.Light {
-			t.Errorf("%v, %v: want the status of a light node", p, err)
-		}
-		return
-	}
-	if (err == nil) != want.Accept {
-		t.Fatalf("error %v, want accepted %v", err, want.Accept)
-	}
-	if err != nil {
-		return
-	}
-	switch in.Code {
-	case codeStatus, codeMessages, codePoWRequirement, codeBloomFilter, codeAcknowledged, codeResponse:
-		if want.Ignored {
-			break
-		}
-		if p == nil {
-			t.Fatal("packet ignored")
-		}
-		want.check(t, p)
-		if p.Size() != len(in.Payload) {
-			t.Errorf("size %d, want %d", p.Size(), len(in.Payload))
-		}
-		return
-	}
-	if p != nil { // unknown, or of the mail server and not supported yet
-		t.Errorf("packet %d is not ignored: %v", in.Code, p)
-	}
-}
-
-// packetWant is what a packet vector expects.
-type packetWant struct {
-	Accept, Ignored bool
-	Code            uint64
-	Payload         hexBytes
-	PoW             *float64
-	PeerPoW         *float64 `json:"peer_pow_requirement"`
-	Full            bool     `json:"peer_full_node"`
-	PeerBloom       hexBytes `json:"peer_bloom"`
-	Bloom           hexBytes
-	Confirms        bool       `json:"confirmations_enabled"`
-	Limits          [3]uint64  `json:"rate_limits"`
-	Batch           hexBytes   `json:"batch_hash"`
-	Hashes          []hexBytes `json:"envelope_hashes"`
-	Errors          []struct {
-		Code        uint64
-		Description string
-		Hash        hexBytes
-	}
-}
-
-func (want packetWant) check(t *testing.T, p overlay.Packet) {
-	t.Helper()
-	equal := func(what string, got, want any) {
-		if fmt.Sprint(got) != fmt.Sprint(want) {
-			t.Errorf("%s %v, want %v", what, got, want)
-		}
-	}
-	switch p := p.(type) {
-	case Status:
-		equal("PoW", p.PoW, *want.PeerPoW)
-		equal("full", p.Bloom.Full(), want.Full)
-		if !want.Full {
-			equal("bloom", p.Bloom[:], []byte(want.PeerBloom))
-		}
-		equal("confirmations", p.Confirmations, want.Confirms)
-		equal("rate limits", p.RateLimits, want.Limits)
-	case Messages:
-		equal("batch", p.Batch[:], []byte(want.Batch))
-		equal("envelopes", len(p.Envelopes), len(want.Hashes))
-		for i, h := range want.Hashes {
-			equal("envelope", p.Envelopes[i].Hash[:], []byte(h))
-		}
-	case PoWRequirement:
-		equal("PoW", p.PoW, *want.PoW)
-	case BloomFilter:
-		equal("bloom", p.Bloom[:], []byte(want.Bloom))
-	case BatchAcknowledged:
-		equal("batch", p.Batch[:], []byte(want.Batch))
-	case MessageResponse:
-		equal("batch", p.Batch[:], []byte(want.Batch))
-		equal("refusals", len(p.Refusals), len(want.Errors))
-		for i, r := range want.Errors {
-			equal("refusal", p.Refusals[i], Refusal{transport.Hash(r.Hash), r.Code, r.Description})
-		}
-	default:
-		t.Error(errors.New("unexpected kind"), p)
 	}
 }

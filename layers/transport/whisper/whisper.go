@@ -9,11 +9,13 @@ package whisper
 
 import (
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/stratanode/strata/layers"
 	"github.com/stratanode/strata/layers/overlay"
 	"github.com/stratanode/strata/layers/transport"
+	"github.com/stratanode/strata/layers/transport/whisper/mail"
 )
 
 type output = layers.Output[transport.Event, overlay.Command]
@@ -25,10 +27,6 @@ const Name = "whisper"
 // over older nodes take 0.3 s each.
 const latency = 3 * time.Second
 
-// reportAtOnce is how many pooled envelopes are put into one Received when a
-// topic is subscribed to.
-const reportAtOnce = 256
-
 // Node is a Whisper node. It keeps nothing over a restart: peers send again what
 // they have, and the layer above publishes again what is unanswered.
 type Node struct {
@@ -37,9 +35,18 @@ type Node struct {
 
 	gate       gate
 	pool       pool
+	light      bool // envelopes of others are not forwarded
 	subscribed bool // the layer above has said its topics at least once
 	topics     map[transport.Topic]bool
-	all        bool // the layer above wants every topic
+	all        bool   // the layer above wants every topic
+	chosen     *Bloom // the interest by Set, and what was asked for since
+	altered    bool   // the interest is another than that of the configuration
+	repriced   bool   // so is the minimum of work
+
+	watch    watch
+	post     *mail.Post
+	postWake time.Time // when the mail half wants its turn
+	journal  journal
 
 	peers   map[overlay.PeerID]*peer
 	slots   []*peer // peers by their slots, with gaps
@@ -51,6 +58,8 @@ type Node struct {
 	mining []*publication                    // in the order of their turns
 
 	counts     [verdicts]uint64
+	duplicates uint64
+	limited    limited
 	candidates []candidate // buffers that are used again
 	scratch    []byte
 	picked     []*entry
@@ -58,10 +67,26 @@ type Node struct {
 
 var _ layers.Protocol[transport.Command, transport.Event, overlay.Command, overlay.Event] = (*Node)(nil)
 
-// New returns a node. The configuration must be valid.
-func New(cfg Config) *Node {
+// Tools are what a node needs of others. The zero value will do for a node that
+// neither asks for mail nor serves it.
+type Tools struct {
+	Sealer mail.Sealer // nil: requests to mail servers can be made and read in clear only
+	Random io.Reader   // for the ids of requests
+
+	// Archive says that an archive stands on this transport: confirmations wait
+	// for it from the beginning, and not only after its first Watch.
+	Archive bool
+}
+
+// New returns a node without tools. The configuration must be valid.
+func New(cfg Config) *Node { return NewWith(cfg, Tools{}) }
+
+// NewWith returns a node. The configuration must be valid.
+func NewWith(cfg Config, tools Tools) *Node {
 	n := &Node{
 		cfg:    cfg,
+		light:  cfg.Light,
+		watch:  watch{keeps: tools.Archive, topics: map[transport.Topic]bool{}},
 		pool:   newPool(cfg.PoolBytes),
 		topics: map[transport.Topic]bool{},
 		peers:  map[overlay.PeerID]*peer{},
@@ -76,13 +101,14 @@ func New(cfg Config) *Node {
 	if cfg.Interest == Everything {
 		n.gate.interest = FullBloom()
 	}
+	n.post = mail.New(cfg.Mail, n.mailSettings(), tools.Sealer, tools.Random)
 	return n
 }
 
 // FromAbove implements layers.Protocol. It returns no errors: what cannot be
 // published is Refused.
 func (n *Node) FromAbove(now time.Time, c transport.Command) (out output, err error) {
-	n.expire(now, &out)
+	n.begin(now, &out)
 	switch c := c.(type) {
 	case transport.Attach:
 		n.attach(&out)
@@ -90,6 +116,26 @@ func (n *Node) FromAbove(now time.Time, c transport.Command) (out output, err er
 		n.subscribe(now, c, &out)
 	case transport.Publish:
 		n.publish(now, c, &out)
+	case transport.Watch:
+		n.observe(now, c, &out)
+	case transport.Kept:
+		n.keptUp(now, c)
+	case transport.Query:
+		n.deliver(n.post.Query(now, c), &out)
+	case transport.Cancel:
+		n.deliver(n.post.Cancel(now, c), &out)
+	case transport.Page:
+		n.deliver(n.post.Page(now, c), &out)
+	case transport.Set:
+		n.set(now, c, &out)
+	case transport.Trust:
+		n.trust(c, &out)
+	case transport.Direct:
+		n.direct(c, &out)
+	case transport.Describe:
+		n.describe(c, &out)
+	case transport.Explain:
+		n.explain(c, &out)
 	default:
 		panic(fmt.Sprintf("whisper: unknown command %T", c))
 	}
@@ -100,18 +146,19 @@ func (n *Node) FromAbove(now time.Time, c transport.Command) (out output, err er
 // wrong in themselves are dropped by the Codec, envelopes that are refused are
 // counted and reported to their sender.
 func (n *Node) FromBelow(now time.Time, e overlay.Event) (out output, err error) {
-	n.expire(now, &out)
+	n.begin(now, &out)
 	switch e := e.(type) {
 	case overlay.Ready:
 		n.disconnectAll(&out)
 		n.greet(&out)
+		n.deliver(n.post.OverlayReady(now), &out)
 	case overlay.Connected:
-		n.connect(e, &out)
+		n.connect(now, e, &out)
 		if len(n.early) > 0 {
 			n.replay(now, n.peers[e.Peer], &out)
 		}
 	case overlay.Disconnected:
-		n.disconnect(e.Peer, &out)
+		n.disconnect(now, e.Peer, &out)
 		n.forgetEarly(e.Peer)
 	case overlay.Arrived:
 		if p := n.peers[e.Peer]; p != nil {
@@ -121,7 +168,7 @@ func (n *Node) FromBelow(now time.Time, e overlay.Event) (out output, err error)
 		}
 	case overlay.Written:
 		if p := n.peers[e.Peer]; p != nil {
-			n.written(p, &out)
+			n.written(now, p, &out)
 		}
 	case overlay.Done, overlay.Refused, overlay.Listed:
 		// Answers to others.
@@ -136,27 +183,42 @@ func (n *Node) Wake(now time.Time) (out output) {
 	if !n.opened {
 		n.open(now, &out)
 	}
-	n.expire(now, &out)
+	n.begin(now, &out)
 	n.rescanDue(now)
+	n.wakePost(now, &out)
 	n.mineNext(now, &out)
 	return n.settled(now, out)
 }
 
+// begin begins every step.
+func (n *Node) begin(now time.Time, out *output) {
+	n.journal.now = now.UnixNano()
+	n.expire(now, out)
+}
+
 func (n *Node) open(now time.Time, out *output) {
 	n.opened = true
+	n.watch.base = uint64(max(0, now.UnixNano())) // above the marks of an earlier life
 	if n.cfg.Interest == Subscribed {
 		// Peers may know the interest of an earlier life, which comes back with
 		// the first Subscribe.
-		n.gate.former, n.gate.until = FullBloom(), now.Add(interestGrace)
+		n.gate.former, n.gate.until = FullBloom(), now.Add(changeGrace)
 	}
 	out.Down = append(out.Down, overlay.Attach{})
 	n.greet(out)
+	n.deliver(n.post.Open(now), out)
+	n.announceReady(out)
+}
+
+// announceReady says that the node is open, and whom it can ask for mail.
+func (n *Node) announceReady(out *output) {
 	out.Up = append(out.Up, n.ready())
+	out.Up = append(out.Up, n.post.Ready()...)
 }
 
 // greet sets the status packet of links to come.
 func (n *Node) greet(out *output) {
-	s := Status{PoW: n.cfg.MinPoW, Bloom: n.gate.interest, Confirmations: true}
+	s := Status{PoW: n.gate.minPoW, Bloom: n.gate.interest, Light: n.light, Confirmations: true}
 	out.Down = append(out.Down, overlay.Greet{Packet: s.encode()})
 }
 
@@ -179,71 +241,9 @@ func (n *Node) attach(out *output) {
 	for _, x := range n.pool.log {
 		x.marks &^= markReported
 	}
-	out.Up = append(out.Up, n.ready())
+	n.announceReady(out)
 	if len(n.peers) > 0 {
 		out.Up = append(out.Up, transport.Peers{Count: len(n.peers)})
-	}
-}
-
-// subscribe replaces the topics, reports what is pooled of new ones, and tells
-// the peers of a client what it wants now.
-func (n *Node) subscribe(now time.Time, c transport.Subscribe, out *output) {
-	var (
-		topics   = make(map[transport.Topic]bool, len(c.Topics))
-		added    = c.All && !n.all
-		interest Bloom
-	)
-	for _, t := range c.Topics {
-		topics[t] = true
-		added = added || !n.reports(t)
-		interest.Add(t)
-	}
-	if c.All {
-		interest = FullBloom()
-	}
-	n.topics, n.all = topics, c.All
-	if added {
-		n.reportPooled(out)
-	}
-	if n.cfg.Interest == Subscribed {
-		n.announce(now, interest, out)
-	}
-	n.subscribed = true
-}
-
-// reports says whether envelopes of topic t are reported to the layer above.
-func (n *Node) reports(t transport.Topic) bool { return n.all || n.topics[t] }
-
-func (n *Node) reportPooled(out *output) {
-	var found []transport.Envelope
-	report := func() {
-		if len(found) > 0 {
-			out.Up = append(out.Up, transport.Received{Envelopes: found})
-			found = nil
-		}
-	}
-	for _, x := range n.pool.log {
-		if x.dead() || x.marks != 0 || !n.reports(x.topic) {
-			continue
-		}
-		x.marks |= markReported
-		if found = append(found, x.envelope()); len(found) == reportAtOnce {
-			report()
-		}
-	}
-	report()
-}
-
-func (n *Node) announce(now time.Time, interest Bloom, out *output) {
-	if interest == n.gate.interest {
-		return
-	}
-	n.gate.change(now, interest)
-	n.greet(out)
-	for _, p := range n.slots {
-		if p != nil {
-			p.update = new(encodeBloom(interest))
-		}
 	}
 }
 
@@ -254,12 +254,14 @@ func (n *Node) arrived(now time.Time, p *peer, packet overlay.Packet, out *outpu
 		n.ingest(now, p, m, out)
 	case PoWRequirement, BloomFilter:
 		n.adjust(now, p, m)
+	case mail.Packet:
+		n.mailed(now, p, m, out)
 	case BatchAcknowledged:
 		n.acknowledged(p, m.Batch, nil, out)
 	case MessageResponse:
 		n.acknowledged(p, m.Batch, m.Refusals, out)
-	case Status:
-		// The peer repeats itself; the deployed nodes do not listen either.
+	case Status, RateLimits:
+		// The deployed nodes do not listen either.
 	default:
 		panic(fmt.Sprintf("whisper: unknown packet %T", m))
 	}
@@ -277,6 +279,7 @@ func (n *Node) settled(now time.Time, out output) output {
 	if len(n.mining) > 0 {
 		out.WakeAt(now)
 	}
+	out.WakeAt(n.postWake)
 	return out
 }
 

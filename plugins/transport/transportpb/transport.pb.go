@@ -316,6 +316,7 @@ type Info struct {
 	CanPeers      bool                   `protobuf:"varint,13,opt,name=can_peers,json=canPeers,proto3" json:"can_peers,omitempty"` // (since 2)
 	CanStats      bool                   `protobuf:"varint,14,opt,name=can_stats,json=canStats,proto3" json:"can_stats,omitempty"` // (since 2)
 	Addresses     []string               `protobuf:"bytes,15,rep,name=addresses,proto3" json:"addresses,omitempty"`                // (since 2) where others reach it; at most 16
+	CanServe      bool                   `protobuf:"varint,16,opt,name=can_serve,json=canServe,proto3" json:"can_serve,omitempty"` // (since 2)
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -453,6 +454,13 @@ func (x *Info) GetAddresses() []string {
 		return x.Addresses
 	}
 	return nil
+}
+
+func (x *Info) GetCanServe() bool {
+	if x != nil {
+		return x.CanServe
+	}
+	return false
 }
 
 type SubscribeRequest struct {
@@ -1236,6 +1244,136 @@ func (x *QueryReply) GetCursor() []byte {
 	return nil
 }
 
+// Ask is a question of a peer. At most 16 may be unanswered.
+type Ask struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"` // chosen by the plugin, not that of one unanswered
+	Query         *QueryRequest          `protobuf:"bytes,2,opt,name=query,proto3" json:"query,omitempty"`
+	Peer          string                 `protobuf:"bytes,3,opt,name=peer,proto3" json:"peer,omitempty"`       // who asks, in the plugin's own notation
+	Address       []byte                 `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"` // its IP address, 4 or 16 bytes; empty if unknown
+	Cancel        bool                   `protobuf:"varint,5,opt,name=cancel,proto3" json:"cancel,omitempty"`  // the answer to id is not wanted any more; nothing else is set
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Ask) Reset() {
+	*x = Ask{}
+	mi := &file_transport_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Ask) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Ask) ProtoMessage() {}
+
+func (x *Ask) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Ask.ProtoReflect.Descriptor instead.
+func (*Ask) Descriptor() ([]byte, []int) {
+	return file_transport_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Ask) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Ask) GetQuery() *QueryRequest {
+	if x != nil {
+		return x.Query
+	}
+	return nil
+}
+
+func (x *Ask) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *Ask) GetAddress() []byte {
+	if x != nil {
+		return x.Address
+	}
+	return nil
+}
+
+func (x *Ask) GetCancel() bool {
+	if x != nil {
+		return x.Cancel
+	}
+	return false
+}
+
+// Answer comes once for each Ask, cancelled ones too.
+type Answer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Page          *QueryReply            `protobuf:"bytes,2,opt,name=page,proto3" json:"page,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Answer) Reset() {
+	*x = Answer{}
+	mi := &file_transport_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Answer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Answer) ProtoMessage() {}
+
+func (x *Answer) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Answer.ProtoReflect.Descriptor instead.
+func (*Answer) Descriptor() ([]byte, []int) {
+	return file_transport_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Answer) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Answer) GetPage() *QueryReply {
+	if x != nil {
+		return x.Page
+	}
+	return nil
+}
+
 type PeersRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1244,7 +1382,7 @@ type PeersRequest struct {
 
 func (x *PeersRequest) Reset() {
 	*x = PeersRequest{}
-	mi := &file_transport_proto_msgTypes[18]
+	mi := &file_transport_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1256,7 +1394,7 @@ func (x *PeersRequest) String() string {
 func (*PeersRequest) ProtoMessage() {}
 
 func (x *PeersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_proto_msgTypes[18]
+	mi := &file_transport_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1269,7 +1407,7 @@ func (x *PeersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeersRequest.ProtoReflect.Descriptor instead.
 func (*PeersRequest) Descriptor() ([]byte, []int) {
-	return file_transport_proto_rawDescGZIP(), []int{18}
+	return file_transport_proto_rawDescGZIP(), []int{20}
 }
 
 type PeersReply struct {
@@ -1282,7 +1420,7 @@ type PeersReply struct {
 
 func (x *PeersReply) Reset() {
 	*x = PeersReply{}
-	mi := &file_transport_proto_msgTypes[19]
+	mi := &file_transport_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1294,7 +1432,7 @@ func (x *PeersReply) String() string {
 func (*PeersReply) ProtoMessage() {}
 
 func (x *PeersReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_proto_msgTypes[19]
+	mi := &file_transport_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1307,7 +1445,7 @@ func (x *PeersReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeersReply.ProtoReflect.Descriptor instead.
 func (*PeersReply) Descriptor() ([]byte, []int) {
-	return file_transport_proto_rawDescGZIP(), []int{19}
+	return file_transport_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PeersReply) GetError() *Error {
@@ -1335,7 +1473,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_transport_proto_msgTypes[20]
+	mi := &file_transport_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1347,7 +1485,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_proto_msgTypes[20]
+	mi := &file_transport_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1360,7 +1498,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_transport_proto_rawDescGZIP(), []int{20}
+	return file_transport_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Peer) GetId() string {
@@ -1392,7 +1530,7 @@ type StatsRequest struct {
 
 func (x *StatsRequest) Reset() {
 	*x = StatsRequest{}
-	mi := &file_transport_proto_msgTypes[21]
+	mi := &file_transport_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1404,7 +1542,7 @@ func (x *StatsRequest) String() string {
 func (*StatsRequest) ProtoMessage() {}
 
 func (x *StatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_proto_msgTypes[21]
+	mi := &file_transport_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1417,7 +1555,7 @@ func (x *StatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsRequest.ProtoReflect.Descriptor instead.
 func (*StatsRequest) Descriptor() ([]byte, []int) {
-	return file_transport_proto_rawDescGZIP(), []int{21}
+	return file_transport_proto_rawDescGZIP(), []int{23}
 }
 
 type StatsReply struct {
@@ -1430,7 +1568,7 @@ type StatsReply struct {
 
 func (x *StatsReply) Reset() {
 	*x = StatsReply{}
-	mi := &file_transport_proto_msgTypes[22]
+	mi := &file_transport_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1442,7 +1580,7 @@ func (x *StatsReply) String() string {
 func (*StatsReply) ProtoMessage() {}
 
 func (x *StatsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_proto_msgTypes[22]
+	mi := &file_transport_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1455,7 +1593,7 @@ func (x *StatsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsReply.ProtoReflect.Descriptor instead.
 func (*StatsReply) Descriptor() ([]byte, []int) {
-	return file_transport_proto_rawDescGZIP(), []int{22}
+	return file_transport_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *StatsReply) GetError() *Error {
@@ -1482,7 +1620,7 @@ type Stat struct {
 
 func (x *Stat) Reset() {
 	*x = Stat{}
-	mi := &file_transport_proto_msgTypes[23]
+	mi := &file_transport_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1494,7 +1632,7 @@ func (x *Stat) String() string {
 func (*Stat) ProtoMessage() {}
 
 func (x *Stat) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_proto_msgTypes[23]
+	mi := &file_transport_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1507,7 +1645,7 @@ func (x *Stat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stat.ProtoReflect.Descriptor instead.
 func (*Stat) Descriptor() ([]byte, []int) {
-	return file_transport_proto_rawDescGZIP(), []int{23}
+	return file_transport_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Stat) GetName() string {
@@ -1532,7 +1670,7 @@ type CloseRequest struct {
 
 func (x *CloseRequest) Reset() {
 	*x = CloseRequest{}
-	mi := &file_transport_proto_msgTypes[24]
+	mi := &file_transport_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1544,7 +1682,7 @@ func (x *CloseRequest) String() string {
 func (*CloseRequest) ProtoMessage() {}
 
 func (x *CloseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_proto_msgTypes[24]
+	mi := &file_transport_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1557,7 +1695,7 @@ func (x *CloseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseRequest.ProtoReflect.Descriptor instead.
 func (*CloseRequest) Descriptor() ([]byte, []int) {
-	return file_transport_proto_rawDescGZIP(), []int{24}
+	return file_transport_proto_rawDescGZIP(), []int{26}
 }
 
 type CloseReply struct {
@@ -1569,7 +1707,7 @@ type CloseReply struct {
 
 func (x *CloseReply) Reset() {
 	*x = CloseReply{}
-	mi := &file_transport_proto_msgTypes[25]
+	mi := &file_transport_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1581,7 +1719,7 @@ func (x *CloseReply) String() string {
 func (*CloseReply) ProtoMessage() {}
 
 func (x *CloseReply) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_proto_msgTypes[25]
+	mi := &file_transport_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1594,7 +1732,7 @@ func (x *CloseReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseReply.ProtoReflect.Descriptor instead.
 func (*CloseReply) Descriptor() ([]byte, []int) {
-	return file_transport_proto_rawDescGZIP(), []int{25}
+	return file_transport_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CloseReply) GetError() *Error {
@@ -1625,7 +1763,7 @@ const file_transport_proto_rawDesc = "" +
 	"\x03dir\x18\x02 \x01(\tR\x03dir\"f\n" +
 	"\tOpenReply\x12-\n" +
 	"\x05error\x18\x01 \x01(\v2\x17.strata.transport.ErrorR\x05error\x12*\n" +
-	"\x04info\x18\x02 \x01(\v2\x16.strata.transport.InfoR\x04info\"\x9c\x03\n" +
+	"\x04info\x18\x02 \x01(\v2\x16.strata.transport.InfoR\x04info\"\xb9\x03\n" +
 	"\x04Info\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x19\n" +
@@ -1643,7 +1781,8 @@ const file_transport_proto_rawDesc = "" +
 	"\tcan_query\x18\f \x01(\bR\bcanQuery\x12\x1b\n" +
 	"\tcan_peers\x18\r \x01(\bR\bcanPeers\x12\x1b\n" +
 	"\tcan_stats\x18\x0e \x01(\bR\bcanStats\x12\x1c\n" +
-	"\taddresses\x18\x0f \x03(\tR\taddresses\"<\n" +
+	"\taddresses\x18\x0f \x03(\tR\taddresses\x12\x1b\n" +
+	"\tcan_serve\x18\x10 \x01(\bR\bcanServe\"<\n" +
 	"\x10SubscribeRequest\x12\x16\n" +
 	"\x06topics\x18\x01 \x01(\fR\x06topics\x12\x10\n" +
 	"\x03all\x18\x02 \x01(\bR\x03all\"?\n" +
@@ -1687,7 +1826,16 @@ const file_transport_proto_rawDesc = "" +
 	"QueryReply\x12-\n" +
 	"\x05error\x18\x01 \x01(\v2\x17.strata.transport.ErrorR\x05error\x128\n" +
 	"\tenvelopes\x18\x02 \x03(\v2\x1a.strata.transport.EnvelopeR\tenvelopes\x12\x16\n" +
-	"\x06cursor\x18\x03 \x01(\fR\x06cursor\"\x0e\n" +
+	"\x06cursor\x18\x03 \x01(\fR\x06cursor\"\x91\x01\n" +
+	"\x03Ask\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x124\n" +
+	"\x05query\x18\x02 \x01(\v2\x1e.strata.transport.QueryRequestR\x05query\x12\x12\n" +
+	"\x04peer\x18\x03 \x01(\tR\x04peer\x12\x18\n" +
+	"\aaddress\x18\x04 \x01(\fR\aaddress\x12\x16\n" +
+	"\x06cancel\x18\x05 \x01(\bR\x06cancel\"J\n" +
+	"\x06Answer\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x120\n" +
+	"\x04page\x18\x02 \x01(\v2\x1c.strata.transport.QueryReplyR\x04page\"\x0e\n" +
 	"\fPeersRequest\"i\n" +
 	"\n" +
 	"PeersReply\x12-\n" +
@@ -1708,14 +1856,15 @@ const file_transport_proto_rawDesc = "" +
 	"\fCloseRequest\";\n" +
 	"\n" +
 	"CloseReply\x12-\n" +
-	"\x05error\x18\x01 \x01(\v2\x17.strata.transport.ErrorR\x05error2\x86\x04\n" +
+	"\x05error\x18\x01 \x01(\v2\x17.strata.transport.ErrorR\x05error2\xc4\x04\n" +
 	"\tTransport\x12B\n" +
 	"\x04Open\x12\x1d.strata.transport.OpenRequest\x1a\x1b.strata.transport.OpenReply\x12Q\n" +
 	"\tSubscribe\x12\".strata.transport.SubscribeRequest\x1a .strata.transport.SubscribeReply\x12F\n" +
 	"\x04Pipe\x12\x1b.strata.transport.HostFrame\x1a\x1d.strata.transport.PluginFrame(\x010\x01\x12E\n" +
 	"\x05Query\x12\x1e.strata.transport.QueryRequest\x1a\x1c.strata.transport.QueryReply\x12E\n" +
 	"\x05Peers\x12\x1e.strata.transport.PeersRequest\x1a\x1c.strata.transport.PeersReply\x12E\n" +
-	"\x05Stats\x12\x1e.strata.transport.StatsRequest\x1a\x1c.strata.transport.StatsReply\x12E\n" +
+	"\x05Stats\x12\x1e.strata.transport.StatsRequest\x1a\x1c.strata.transport.StatsReply\x12<\n" +
+	"\x05Serve\x12\x18.strata.transport.Answer\x1a\x15.strata.transport.Ask(\x010\x01\x12E\n" +
 	"\x05Close\x12\x1e.strata.transport.CloseRequest\x1a\x1c.strata.transport.CloseReplyB<Z:github.com/stratanode/strata/plugins/transport/transportpbb\x06proto3"
 
 var (
@@ -1730,7 +1879,7 @@ func file_transport_proto_rawDescGZIP() []byte {
 	return file_transport_proto_rawDescData
 }
 
-var file_transport_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_transport_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_transport_proto_goTypes = []any{
 	(*Error)(nil),            // 0: strata.transport.Error
 	(*Envelope)(nil),         // 1: strata.transport.Envelope
@@ -1750,14 +1899,16 @@ var file_transport_proto_goTypes = []any{
 	(*PeerCount)(nil),        // 15: strata.transport.PeerCount
 	(*QueryRequest)(nil),     // 16: strata.transport.QueryRequest
 	(*QueryReply)(nil),       // 17: strata.transport.QueryReply
-	(*PeersRequest)(nil),     // 18: strata.transport.PeersRequest
-	(*PeersReply)(nil),       // 19: strata.transport.PeersReply
-	(*Peer)(nil),             // 20: strata.transport.Peer
-	(*StatsRequest)(nil),     // 21: strata.transport.StatsRequest
-	(*StatsReply)(nil),       // 22: strata.transport.StatsReply
-	(*Stat)(nil),             // 23: strata.transport.Stat
-	(*CloseRequest)(nil),     // 24: strata.transport.CloseRequest
-	(*CloseReply)(nil),       // 25: strata.transport.CloseReply
+	(*Ask)(nil),              // 18: strata.transport.Ask
+	(*Answer)(nil),           // 19: strata.transport.Answer
+	(*PeersRequest)(nil),     // 20: strata.transport.PeersRequest
+	(*PeersReply)(nil),       // 21: strata.transport.PeersReply
+	(*Peer)(nil),             // 22: strata.transport.Peer
+	(*StatsRequest)(nil),     // 23: strata.transport.StatsRequest
+	(*StatsReply)(nil),       // 24: strata.transport.StatsReply
+	(*Stat)(nil),             // 25: strata.transport.Stat
+	(*CloseRequest)(nil),     // 26: strata.transport.CloseRequest
+	(*CloseReply)(nil),       // 27: strata.transport.CloseReply
 }
 var file_transport_proto_depIdxs = []int32{
 	0,  // 0: strata.transport.OpenReply.error:type_name -> strata.transport.Error
@@ -1777,30 +1928,34 @@ var file_transport_proto_depIdxs = []int32{
 	5,  // 14: strata.transport.QueryRequest.filter:type_name -> strata.transport.SubscribeRequest
 	0,  // 15: strata.transport.QueryReply.error:type_name -> strata.transport.Error
 	1,  // 16: strata.transport.QueryReply.envelopes:type_name -> strata.transport.Envelope
-	0,  // 17: strata.transport.PeersReply.error:type_name -> strata.transport.Error
-	20, // 18: strata.transport.PeersReply.peers:type_name -> strata.transport.Peer
-	0,  // 19: strata.transport.StatsReply.error:type_name -> strata.transport.Error
-	23, // 20: strata.transport.StatsReply.stats:type_name -> strata.transport.Stat
-	0,  // 21: strata.transport.CloseReply.error:type_name -> strata.transport.Error
-	2,  // 22: strata.transport.Transport.Open:input_type -> strata.transport.OpenRequest
-	5,  // 23: strata.transport.Transport.Subscribe:input_type -> strata.transport.SubscribeRequest
-	7,  // 24: strata.transport.Transport.Pipe:input_type -> strata.transport.HostFrame
-	16, // 25: strata.transport.Transport.Query:input_type -> strata.transport.QueryRequest
-	18, // 26: strata.transport.Transport.Peers:input_type -> strata.transport.PeersRequest
-	21, // 27: strata.transport.Transport.Stats:input_type -> strata.transport.StatsRequest
-	24, // 28: strata.transport.Transport.Close:input_type -> strata.transport.CloseRequest
-	3,  // 29: strata.transport.Transport.Open:output_type -> strata.transport.OpenReply
-	6,  // 30: strata.transport.Transport.Subscribe:output_type -> strata.transport.SubscribeReply
-	8,  // 31: strata.transport.Transport.Pipe:output_type -> strata.transport.PluginFrame
-	17, // 32: strata.transport.Transport.Query:output_type -> strata.transport.QueryReply
-	19, // 33: strata.transport.Transport.Peers:output_type -> strata.transport.PeersReply
-	22, // 34: strata.transport.Transport.Stats:output_type -> strata.transport.StatsReply
-	25, // 35: strata.transport.Transport.Close:output_type -> strata.transport.CloseReply
-	29, // [29:36] is the sub-list for method output_type
-	22, // [22:29] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	16, // 17: strata.transport.Ask.query:type_name -> strata.transport.QueryRequest
+	17, // 18: strata.transport.Answer.page:type_name -> strata.transport.QueryReply
+	0,  // 19: strata.transport.PeersReply.error:type_name -> strata.transport.Error
+	22, // 20: strata.transport.PeersReply.peers:type_name -> strata.transport.Peer
+	0,  // 21: strata.transport.StatsReply.error:type_name -> strata.transport.Error
+	25, // 22: strata.transport.StatsReply.stats:type_name -> strata.transport.Stat
+	0,  // 23: strata.transport.CloseReply.error:type_name -> strata.transport.Error
+	2,  // 24: strata.transport.Transport.Open:input_type -> strata.transport.OpenRequest
+	5,  // 25: strata.transport.Transport.Subscribe:input_type -> strata.transport.SubscribeRequest
+	7,  // 26: strata.transport.Transport.Pipe:input_type -> strata.transport.HostFrame
+	16, // 27: strata.transport.Transport.Query:input_type -> strata.transport.QueryRequest
+	20, // 28: strata.transport.Transport.Peers:input_type -> strata.transport.PeersRequest
+	23, // 29: strata.transport.Transport.Stats:input_type -> strata.transport.StatsRequest
+	19, // 30: strata.transport.Transport.Serve:input_type -> strata.transport.Answer
+	26, // 31: strata.transport.Transport.Close:input_type -> strata.transport.CloseRequest
+	3,  // 32: strata.transport.Transport.Open:output_type -> strata.transport.OpenReply
+	6,  // 33: strata.transport.Transport.Subscribe:output_type -> strata.transport.SubscribeReply
+	8,  // 34: strata.transport.Transport.Pipe:output_type -> strata.transport.PluginFrame
+	17, // 35: strata.transport.Transport.Query:output_type -> strata.transport.QueryReply
+	21, // 36: strata.transport.Transport.Peers:output_type -> strata.transport.PeersReply
+	24, // 37: strata.transport.Transport.Stats:output_type -> strata.transport.StatsReply
+	18, // 38: strata.transport.Transport.Serve:output_type -> strata.transport.Ask
+	27, // 39: strata.transport.Transport.Close:output_type -> strata.transport.CloseReply
+	32, // [32:40] is the sub-list for method output_type
+	24, // [24:32] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_transport_proto_init() }
@@ -1825,7 +1980,7 @@ func file_transport_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_transport_proto_rawDesc), len(file_transport_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   26,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

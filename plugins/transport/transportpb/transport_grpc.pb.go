@@ -54,6 +54,7 @@ const (
 	Transport_Query_FullMethodName     = "/strata.transport.Transport/Query"
 	Transport_Peers_FullMethodName     = "/strata.transport.Transport/Peers"
 	Transport_Stats_FullMethodName     = "/strata.transport.Transport/Stats"
+	Transport_Serve_FullMethodName     = "/strata.transport.Transport/Serve"
 	Transport_Close_FullMethodName     = "/strata.transport.Transport/Close"
 )
 
@@ -70,6 +71,10 @@ type TransportClient interface {
 	Query(ctx context.Context, in *QueryRequest, opts ...grpc.CallOption) (*QueryReply, error)
 	Peers(ctx context.Context, in *PeersRequest, opts ...grpc.CallOption) (*PeersReply, error)
 	Stats(ctx context.Context, in *StatsRequest, opts ...grpc.CallOption) (*StatsReply, error)
+	// Serve is opened if Info says can_serve and the node has an archive: the
+	// plugin asks it for its peers. It may be opened again when it has ended, and
+	// ends when either side has had enough. (since 2)
+	Serve(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Answer, Ask], error)
 	// Close ends the transport in good order; the process exits afterwards.
 	Close(ctx context.Context, in *CloseRequest, opts ...grpc.CallOption) (*CloseReply, error)
 }
@@ -145,6 +150,19 @@ func (c *transportClient) Stats(ctx context.Context, in *StatsRequest, opts ...g
 	return out, nil
 }
 
+func (c *transportClient) Serve(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Answer, Ask], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Transport_ServiceDesc.Streams[1], Transport_Serve_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[Answer, Ask]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Transport_ServeClient = grpc.BidiStreamingClient[Answer, Ask]
+
 func (c *transportClient) Close(ctx context.Context, in *CloseRequest, opts ...grpc.CallOption) (*CloseReply, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CloseReply)
@@ -168,6 +186,10 @@ type TransportServer interface {
 	Query(context.Context, *QueryRequest) (*QueryReply, error)
 	Peers(context.Context, *PeersRequest) (*PeersReply, error)
 	Stats(context.Context, *StatsRequest) (*StatsReply, error)
+	// Serve is opened if Info says can_serve and the node has an archive: the
+	// plugin asks it for its peers. It may be opened again when it has ended, and
+	// ends when either side has had enough. (since 2)
+	Serve(grpc.BidiStreamingServer[Answer, Ask]) error
 	// Close ends the transport in good order; the process exits afterwards.
 	Close(context.Context, *CloseRequest) (*CloseReply, error)
 	mustEmbedUnimplementedTransportServer()
@@ -197,6 +219,9 @@ func (UnimplementedTransportServer) Peers(context.Context, *PeersRequest) (*Peer
 }
 func (UnimplementedTransportServer) Stats(context.Context, *StatsRequest) (*StatsReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Stats not implemented")
+}
+func (UnimplementedTransportServer) Serve(grpc.BidiStreamingServer[Answer, Ask]) error {
+	return status.Error(codes.Unimplemented, "method Serve not implemented")
 }
 func (UnimplementedTransportServer) Close(context.Context, *CloseRequest) (*CloseReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Close not implemented")
@@ -319,6 +344,13 @@ func _Transport_Stats_Handler(srv interface{}, ctx context.Context, dec func(int
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Transport_Serve_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(TransportServer).Serve(&grpc.GenericServerStream[Answer, Ask]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Transport_ServeServer = grpc.BidiStreamingServer[Answer, Ask]
+
 func _Transport_Close_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CloseRequest)
 	if err := dec(in); err != nil {
@@ -373,6 +405,12 @@ var Transport_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Pipe",
 			Handler:       _Transport_Pipe_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "Serve",
+			Handler:       _Transport_Serve_Handler,
 			ServerStreams: true,
 			ClientStreams: true,
 		},

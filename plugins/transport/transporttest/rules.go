@@ -76,6 +76,8 @@ var rules = []rule{
 	{Rule{"peers.counted", "the number of peers is reported, and Peers lists at most 1024"}, peersCounted},
 	{Rule{"stats.names", "Stats has at most 64 well-named, finite counters, and _total never falls"}, statsNames},
 	{Rule{"query.pages", "Query finds what was published, in pages, oldest first"}, queryPages},
+	{Rule{"serve.answers", "what a peer asks is answered out of the archive of the node"}, serveAnswers},
+	{Rule{"serve.ends", "Serve returns 2 s after its context is done at the latest, and may be called again"}, serveEnds},
 	{Rule{"errors.typed", "errors keep their code and have a reason of at most 256 bytes"}, errorsTyped},
 	{Rule{"time.uses-options-clock", "the clock is Options.Now (in process)"}, timeUsesClock},
 

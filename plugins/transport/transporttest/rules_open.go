@@ -64,7 +64,7 @@ func openAbilities(ctx context.Context, b *bench) error {
 		return err
 	}
 	has, says := transport.AbilitiesOf(a.t), a.info.Abilities
-	if says.Query && !has.Query || says.Peers && !has.Peers || says.Stats && !has.Stats {
+	if says.Query && !has.Query || says.Peers && !has.Peers || says.Stats && !has.Stats || says.Serve && !has.Serve {
 		return fmt.Errorf("Info.Abilities is %+v, the methods are there for %+v", says, has)
 	}
 	if a.can.Peers {

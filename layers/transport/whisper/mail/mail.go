@@ -52,6 +52,19 @@ type Post struct {
 	settings Settings
 	sealer   Sealer
 	random   io.Reader
+	stats    Stats
+	links    map[overlay.PeerID]*link
+
+	servers   []*server // those of the configuration first, in its order
+	turn      uint64    // counts the ends of queries
+	changed   bool      // perhaps other servers are linked than were announced
+	announced []string  // sorted
+
+	serves  bool
+	asks    []*ask // by their numbers
+	held    []held // waiting for their turn, the first first
+	nextAsk uint64
+	recent  recent
 }
 
 // Out is what one step asks for.

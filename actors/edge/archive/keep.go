@@ -1,0 +1,256 @@
+package archive
+
+import (
+	"context"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/stratanode/strata/actors"
+	"github.com/stratanode/strata/layers/transport"
+)
+
+// queue is what was admitted and is not yet durable, in order.
+type queue struct {
+	mu      *sync.Mutex
+	parcels []parcel
+	waiting int64 // bytes, of what is being written too
+	lost    bool  // there was no room: nothing is taken until there is
+	closed  bool
+	filled  chan struct{} // holds one when there may be something
+}
+
+// parcel is one Admitted.
+type parcel struct {
+	transport.Admitted
+	at     time.Time
+	bytes  int64
+	credit *actors.Credit
+}
+
+func newQueue() queue { return queue{mu: new(sync.Mutex), filled: make(chan struct{}, 1)} }
+
+// put reports whether the queue takes a parcel.
+func (q *queue) put(p parcel, limit int64) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed || q.lost || q.waiting > 0 && q.waiting+p.bytes > limit {
+		q.lost = true
+		return false
+	}
+	q.parcels = append(q.parcels, p)
+	q.waiting += p.bytes
+	select {
+	case q.filled <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+// take takes the first parcels, up to some envelopes but at least one parcel.
+func (q *queue) take(most int) (group []parcel) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n, envelopes := 0, 0
+	for ; n < len(q.parcels); n++ {
+		if envelopes += len(q.parcels[n].Envelopes); envelopes > most && n > 0 {
+			break
+		}
+	}
+	group = q.parcels[:n:n]
+	if q.parcels = q.parcels[n:]; len(q.parcels) == 0 {
+		q.parcels = nil
+	}
+	return group
+}
+
+// finish forgets what take gave out. It reports whether there is room again
+// after there was none.
+func (q *queue) finish(group []parcel, limit int64) (again bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, p := range group {
+		q.waiting -= p.bytes
+		p.credit.Return()
+	}
+	if again = q.lost && q.waiting <= limit/2; again {
+		q.lost = false
+	}
+	return again
+}
+
+// abandon gives all credits back.
+func (q *queue) abandon() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	for _, p := range q.parcels {
+		p.credit.Return()
+	}
+	q.parcels, q.waiting = nil, 0
+}
+
+func (q *queue) size() int64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.waiting
+}
+
+// admit queues what is to be stored.
+func (a *Archive) admit(l *life, e transport.Admitted, c *actors.Credit) {
+	p := parcel{Admitted: e, at: time.Now(), credit: c}
+	for i := range e.Envelopes {
+		p.bytes += int64(len(e.Envelopes[i].Raw)+len(e.Envelopes[i].Data)) + rowCost
+	}
+	n := uint64(len(e.Envelopes))
+	if l.queue.put(p, a.cfg.QueueBytes) {
+		a.count(func(c *Counts) { c.Admitted += n })
+		return
+	}
+	// The transport still has it, and reports it again when it is asked to
+	// with another Watch. Until then nothing that comes after it is said to be
+	// kept, because nothing is.
+	c.Return()
+	a.count(func(c *Counts) { c.Dropped += n })
+}
+
+// farewell is how long the last write may take when the archive closes.
+const farewell = 3 * time.Second
+
+// write makes durable what is queued, as much at a time as has gathered.
+func (a *Archive) write(l *life, s Store) {
+	for {
+		group := l.queue.take(a.cfg.Batch)
+		if len(group) == 0 {
+			select {
+			case <-l.queue.filled:
+				continue
+			case <-l.ctx.Done():
+				return
+			}
+		}
+		if err := a.store(l, s, group); err != nil {
+			l.queue.finish(group, a.cfg.QueueBytes)
+			return
+		}
+	}
+}
+
+// store writes a group, however long it takes, unless the archive is closed.
+func (a *Archive) store(l *life, s Store, group []parcel) error {
+	rows := rowsOf(group)
+	for pause := leastPause; ; pause = min(2*pause, mostPause) {
+		added, err := insert(l.ctx, s, rows)
+		if err == nil {
+			a.recovered()
+			a.kept(l, group, len(rows), added)
+			return nil
+		}
+		if l.ctx.Err() != nil {
+			return err
+		}
+		a.degraded(err)
+		if err := wait(l.ctx, pause); err != nil {
+			return err
+		}
+	}
+}
+
+// insert is Insert that is not interrupted by the end of ctx at once.
+func insert(ctx context.Context, s Store, rows []Row) (int, error) {
+	patient, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(farewell, cancel) })()
+	return s.Insert(patient, rows)
+}
+
+func rowsOf(group []parcel) (rows []Row) {
+	for _, p := range group {
+		for i := range p.Envelopes {
+			rows = append(rows, rowOf(&p.Envelopes[i], p.at))
+		}
+	}
+	return rows
+}
+
+// kept tells the transport what is durable.
+func (a *Archive) kept(l *life, group []parcel, rows, added int) {
+	a.count(func(c *Counts) {
+		c.Kept += uint64(added)
+		c.Duplicates += uint64(rows - added)
+		c.Groups++
+	})
+	a.send[near](transport.Kept{Mark: group[len(group)-1].Mark})
+	if l.queue.finish(group, a.cfg.QueueBytes) {
+		a.watch(near)
+	}
+}
+
+// How often the archive looks after itself.
+const (
+	retentionEvery = 10 * time.Minute
+	lookEvery      = 10 * time.Second
+	pruneRest      = 2 * time.Millisecond // between two batches, for what waits
+)
+
+// care loads what searches need, removes what is old and looks after asks that
+// are not taken.
+func (a *Archive) care(l *life, store Store) {
+	if err := store.Load(l.ctx); err != nil && l.ctx.Err() == nil {
+		a.log.Warn("blooms are answered the slow way", "err", withoutPassword(err, a.cfg.Database))
+	}
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for next := time.Now(); ; {
+		if now := time.Now(); !now.Before(next) {
+			next = now.Add(retentionEvery)
+			if err := a.retain(l.ctx, store, now); err != nil && l.ctx.Err() == nil {
+				a.log.Warn("old envelopes were not removed", "err", withoutPassword(err, a.cfg.Database))
+			}
+		}
+		if c, err := store.Contents(l.ctx); err == nil {
+			a.mu.Lock()
+			a.last = c
+			a.mu.Unlock()
+		}
+		select {
+		case now := <-tick.C:
+			a.expire(l, now)
+		case <-l.ctx.Done():
+			return
+		}
+	}
+}
+
+// retain removes what is too old, and the oldest of what is too much.
+func (a *Archive) retain(ctx context.Context, s Store, now time.Time) error {
+	if a.cfg.Retention > 0 {
+		if err := a.remove(ctx, s, seconds(now.Add(-a.cfg.Retention)), func() (bool, error) { return true, nil }); err != nil {
+			return err
+		}
+	}
+	if a.cfg.MaxBytes == 0 {
+		return nil
+	}
+	return a.remove(ctx, s, math.MaxUint32, func() (bool, error) {
+		c, err := s.Contents(ctx)
+		return c.Bytes > a.cfg.MaxBytes, err
+	})
+}
+
+// remove prunes batch by batch while more says so.
+func (a *Archive) remove(ctx context.Context, s Store, before uint32, more func() (bool, error)) error {
+	for {
+		if too, err := more(); err != nil || !too {
+			return err
+		}
+		n, err := s.Prune(ctx, before, pruneBatch)
+		a.count(func(c *Counts) { c.Pruned += uint64(n) })
+		if err != nil || n < pruneBatch {
+			return err
+		}
+		if err := wait(ctx, pruneRest); err != nil {
+			return err
+		}
+	}
+}

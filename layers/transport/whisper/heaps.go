@@ -1,0 +1,61 @@
+package whisper
+
+// dueHeap has the envelope that expires first on top.
+type dueHeap []*entry
+
+func (h dueHeap) Len() int           { return len(h) }
+func (h dueHeap) Less(i, j int) bool { return h[i].before(h[j]) }
+func (h dueHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].due, h[j].due = int32(i), int32(j)
+}
+
+func (h *dueHeap) Push(x any) {
+	x.(*entry).due = int32(len(*h))
+	*h = append(*h, x.(*entry))
+}
+
+func (h *dueHeap) Pop() any { return pop((*[]*entry)(h)) }
+
+func (x *entry) before(y *entry) bool {
+	if x.expiry != y.expiry {
+		return x.expiry < y.expiry
+	}
+	return x.seq < y.seq
+}
+
+// worthHeap has the envelope on top that is worth least: that with the least
+// proof of work per byte and second, the oldest of those.
+type worthHeap []*entry
+
+func (h worthHeap) Len() int { return len(h) }
+func (h worthHeap) Less(i, j int) bool {
+	if h[i].pow != h[j].pow {
+		return h[i].pow < h[j].pow
+	}
+	return h[i].seq < h[j].seq
+}
+
+func (h worthHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].worth, h[j].worth = int32(i), int32(j)
+}
+
+func (h *worthHeap) Push(x any) {
+	x.(*entry).worth = int32(len(*h))
+	*h = append(*h, x.(*entry))
+}
+
+func (h *worthHeap) Pop() any {
+	x := pop((*[]*entry)(h))
+	x.worth = -1
+	return x
+}
+
+func pop(h *[]*entry) *entry {
+	n := len(*h) - 1
+	x := (*h)[n]
+	(*h)[n] = nil
+	*h = (*h)[:n]
+	return x
+}
