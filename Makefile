@@ -2,7 +2,7 @@
 FUZZTIME ?= 30s
 BENCHTIME ?= 1s
 
-.PHONY: check build test race fmt vet lint fuzz bench bench-plugins interop demo configs vectors
+.PHONY: check build test race fmt vet lint fuzz bench bench-plugins bench-interop interop demo configs vectors
 
 check: fmt vet test
 
@@ -42,6 +42,10 @@ bench:
 # minutes. Each does a fixed amount of work.
 bench-plugins:
 	STRATA_TABLE=1 go test -run '^$$' -bench '^BenchmarkPlugin' -benchtime 1x -timeout 20m ./cmd/node
+
+# Strata beside go-ethereum v1.9.20: some five minutes, on loopback only.
+bench-interop:
+	cd interop && go run ./bench
 
 interop:
 	cd interop && go test -count=1 ./...

@@ -126,7 +126,7 @@ func (d *demo) run(ctx context.Context) error {
 	d.newChannel()
 	playErr := d.play(ctx)
 	var life []demoStep
-	if playErr == nil {
+	if playErr == nil && !d.offline { // there most of it would be the nodes' starts
 		life = d.life(ctx)
 	}
 	left := d.stop()

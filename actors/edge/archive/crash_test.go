@@ -46,7 +46,7 @@ func archiveForever(dir string) {
 
 func TestKilledProcessLosesNothingKept(t *testing.T) {
 	dir := t.TempDir()
-	for round := range 12 {
+	for round := range 8 {
 		c := exec.Command(os.Args[0])
 		c.Env = append(os.Environ(), childEnv+"="+dir)
 		c.Stderr = os.Stderr

@@ -11,7 +11,7 @@ import (
 
 // Bounds of what one statement reads.
 const (
-	maxScan   = 1 << 15 // rows in the order of time
+	maxScan   = 1 << 13 // rows in the order of time
 	maxProbes = 1 << 12 // topics times spans, if it is more than one span
 )
 
@@ -47,18 +47,19 @@ func postgresByTime(ctx context.Context, tx pgx.Tx, q *Search, wanted func(trans
 		if err != nil {
 			return Found{}, err
 		}
-		var topic int32
-		var raw []byte
 		n := 0
-		_, err = pgx.ForEachRow(result, []any{&topic, (*pgtypeBytes)(&raw)}, func() error {
-			n++
-			high = Key(raw)
-			if len(keys) <= q.Limit && (wanted == nil || wanted(topicOf(uint32(topic)))) {
+		for ; result.Next(); n++ {
+			raw := result.RawValues()
+			if len(raw[0]) != 4 || len(raw[1]) != len(Key{}) {
+				result.Close()
+				return Found{}, fmt.Errorf("topic of %d bytes, key of %d", len(raw[0]), len(raw[1]))
+			}
+			high = Key(raw[1])
+			if len(keys) <= q.Limit && (wanted == nil || wanted(topicOf(bigEndian(raw[0])))) {
 				keys = append(keys, high)
 			}
-			return nil
-		})
-		if err != nil {
+		}
+		if err := result.Err(); err != nil {
 			return Found{}, err
 		}
 		switch scanned += n; {

@@ -71,7 +71,7 @@ func TestSearchFindsWhatAModelFindsInItsOrder(t *testing.T) {
 			insertAll(t, s, rows...)
 		}
 		fresh := open() // loads what is there instead of hearing of it
-		for range 150 {
+		for range 60 {
 			q := randomSearch(r)
 			want := m.search(q)
 			for _, s := range []Store{s, fresh} {

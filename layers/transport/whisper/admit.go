@@ -70,7 +70,7 @@ func (n *Node) ingest(now time.Time, p *peer, m Messages, out *output) {
 func (n *Node) repeated(x *entry, in *intake, out *output) {
 	n.duplicates++
 	x.known.set(in.from.slot)
-	n.journal.move(deedRepeated, x.hash, in.from.who)
+	n.journal.move(deedRepeated, &x.hash, in.from.who)
 	if n.watch.keeps && x.seq >= n.watch.kept {
 		in.unkept = append(in.unkept, x.seq)
 	}

@@ -1,6 +1,8 @@
 package whisper
 
 import (
+	"cmp"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strconv"
@@ -12,7 +14,7 @@ import (
 
 // maxFacts bounds what is remembered of envelopes: as many facts about what
 // became of them, and as many about their ways between peers, of which there
-// are more. A fact takes 72 bytes.
+// are more. They take 72 and 32 bytes each.
 const maxFacts = 8192
 
 type deed uint8
@@ -49,50 +51,78 @@ type fact struct {
 	why    verdict // of what was refused
 }
 
+// move is a fact about the way of an envelope. There is one for every copy of
+// it that comes or goes, so that it has to be small: eight bytes of the hash
+// will do.
+type move struct {
+	hash uint64
+	at   int64
+	who  *overlay.PeerID
+	deed deed
+}
+
+func brief(h *transport.Hash) uint64 { return binary.LittleEndian.Uint64(h[:8]) }
+
 // page is how many facts are given memory at once.
 const page = 256
 
 // ring holds the latest facts.
-type ring struct {
-	pages [maxFacts / page]*[page]fact
+type ring[F any] struct {
+	pages [maxFacts / page]*[page]F
 	next  uint // the number of facts ever
 }
 
 // place returns where the next fact goes.
-func (r *ring) place() *fact {
+func (r *ring[F]) place() *F {
 	i := r.next % maxFacts
 	r.next++
 	p := &r.pages[i/page]
 	if *p == nil {
-		*p = new([page]fact)
+		*p = new([page]F)
 	}
 	return &(*p)[i%page]
 }
 
-// of appends the facts about an envelope, the oldest first.
-func (r *ring) of(h transport.Hash, list []fact) []fact {
+// all yields the facts, the oldest first.
+func (r *ring[F]) all(yield func(*F) bool) {
 	for i := r.next - min(r.next, maxFacts); i < r.next; i++ {
-		if f := &r.pages[i%maxFacts/page][i%page]; f.hash == h {
-			list = append(list, *f)
+		if !yield(&r.pages[i%maxFacts/page][i%page]) {
+			return
 		}
 	}
-	return list
 }
 
 // journal is what the node remembers of envelopes, for those who ask why one
 // did not arrive.
 type journal struct {
 	now   int64 // unix nanoseconds, of this step
-	fates ring
-	moves ring
+	fates ring[fact]
+	moves ring[move]
 }
 
 func (j *journal) fate(d deed, h transport.Hash, who *overlay.PeerID) {
 	*j.fates.place() = fact{hash: h, at: j.now, who: who, deed: d}
 }
 
-func (j *journal) move(d deed, h transport.Hash, who *overlay.PeerID) {
-	*j.moves.place() = fact{hash: h, at: j.now, who: who, deed: d}
+func (j *journal) move(d deed, h *transport.Hash, who *overlay.PeerID) {
+	m := j.moves.place()
+	m.hash, m.at, m.who, m.deed = brief(h), j.now, who, d
+}
+
+// of returns what is remembered of an envelope, in the order of time.
+func (j *journal) of(h transport.Hash) (list []fact) {
+	for f := range j.fates.all {
+		if f.hash == h {
+			list = append(list, *f)
+		}
+	}
+	for m := range j.moves.all {
+		if m.hash == brief(&h) {
+			list = append(list, fact{hash: h, at: m.at, who: m.who, deed: m.deed})
+		}
+	}
+	slices.SortStableFunc(list, func(a, b fact) int { return cmp.Compare(a.at, b.at) })
+	return list
 }
 
 func (j *journal) reject(v verdict, h transport.Hash, who *overlay.PeerID) {
@@ -101,9 +131,9 @@ func (j *journal) reject(v verdict, h transport.Hash, who *overlay.PeerID) {
 
 // admit notes that an envelope was pooled, and before that came or was made.
 func (j *journal) admit(d deed, x *entry, who *overlay.PeerID) {
-	*j.fates.place() = fact{
-		hash: x.hash, at: j.now, who: who, deed: d, pow: x.pow, expiry: x.expiry, topic: x.topic,
-	}
+	f := j.fates.place()
+	f.hash, f.at, f.who, f.deed = x.hash, j.now, who, d
+	f.pow, f.expiry, f.topic = x.pow, x.expiry, x.topic
 }
 
 // explain answers Explain with what is remembered of an envelope.
@@ -121,7 +151,7 @@ func (n *Node) explain(c transport.Explain, out *output) {
 		facts = append(facts, f)
 	}
 	pooled := false
-	for _, f := range n.journal.moves.of(c.Hash, n.journal.fates.of(c.Hash, nil)) {
+	for _, f := range n.journal.of(c.Hash) {
 		at := time.Unix(0, f.at).UTC()
 		switch f.deed {
 		case deedRejected:

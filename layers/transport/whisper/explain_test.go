@@ -115,12 +115,14 @@ func TestPooledEnvelopeIsExplainedWhenItsFactsAreForgotten(t *testing.T) {
 }
 
 func TestFactsAreBounded(t *testing.T) {
-	var r ring
+	var j journal
 	for i := range 3*maxFacts + 5 {
-		*r.place() = fact{at: int64(i)}
+		j.now = int64(i)
+		j.fate(deedCame, transport.Hash{1}, nil)
+		j.move(deedRepeated, &transport.Hash{1}, nil)
 	}
-	all := r.of(transport.Hash{}, nil)
-	if len(all) != maxFacts || all[0].at != 2*maxFacts+5 || all[maxFacts-1].at != 3*maxFacts+4 {
-		t.Errorf("%d facts from %d to %d, want the latest %d", len(all), all[0].at, all[len(all)-1].at, maxFacts)
+	all := j.of(transport.Hash{1})
+	if last := len(all) - 1; len(all) != 2*maxFacts || all[0].at != 2*maxFacts+5 || all[last].at != 3*maxFacts+4 {
+		t.Errorf("%d facts from %d to %d, want the latest %d of both kinds", len(all), all[0].at, all[last].at, maxFacts)
 	}
 }

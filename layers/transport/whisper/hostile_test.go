@@ -24,6 +24,9 @@ import (
 //   - bloom bits that wipe each other: TestTopicMatchesAsTheDeployedNodesHaveIt
 //   - tolerance of everything after a change: TestFirstInterestLetsNothingElseIn
 //   - clients that get nothing: the model test, half of it clients
+//   - a minimum of work that is none: TestMinimumOfWorkChangesAtOnceAndTheFormerIsToleratedFor10s
+//   - light clients that forward: TestLightClientGetsItsEnvelopesAndForwardsOnlyItsOwn
+//   - confirmed and lost: TestConfirmationWaitsUntilAllOfThePacketIsKept, the model test
 //   - packets ahead of the status: TestNothingIsSentToAPeerBeforeItsLinkIsComplete
 //   - races: TestCodecMayBeUsedByManyAtOnce; all else is one step at a time
 //   - unbounded pool and queues: TestFullPoolKeepsWhatIsWorthMost, TestConfirmations…

@@ -23,8 +23,16 @@ const (
 	rescanAfter = time.Second
 )
 
-// peer is a live link.
+// peer is a live link. What every step looks at for every peer comes first.
 type peer struct {
+	sending       bool              // a Send is unanswered
+	cursor        uint64            // the peer has been offered all of the pool before it
+	price         *overlay.Outgoing // what this node wants of work,
+	update        *overlay.Outgoing // and of topics, unless the peer knows
+	mail          letters
+	confirmations []overlay.Outgoing
+	waiting       int // bytes of confirmations
+
 	id       overlay.PeerID
 	who      *overlay.PeerID // the same, for those who remember it longer
 	slot     int             // in Node.slots, and in every peerSet
@@ -33,20 +41,13 @@ type peer struct {
 	full     bool // bloom matches everything
 	confirms bool
 
-	cursor  uint64    // the peer has been offered all of the pool before it
 	scanned time.Time // when the cursor was last set back
 	rescan  time.Time // when it is to be set back; zero for never
 
-	sending       bool              // a Send is unanswered
-	update        *overlay.Outgoing // what this node wants of topics, and
-	price         *overlay.Outgoing // of work, unless the peer knows
-	held          holding           // confirmations that wait for the keeper
-	mail          letters
-	skews         skews
-	confirmations []overlay.Outgoing
-	waiting       int       // bytes of confirmations
-	awaited       []awaited // oldest first
-	unconfirmed   []*entry  // own envelopes in the Send that nobody will confirm
+	held        holding   // confirmations that wait for the keeper
+	awaited     []awaited // oldest first
+	unconfirmed []*entry  // own envelopes in the Send that nobody will confirm
+	skews       skews
 }
 
 // awaited is a packet of own envelopes, among others, that may be confirmed.

@@ -25,13 +25,17 @@ func (n *Node) flush(out *output) {
 		}
 		packets := p.confirmations
 		p.confirmations, p.waiting = nil, 0
-		for _, change := range []**overlay.Outgoing{&p.price, &p.update} {
-			if *change != nil {
-				packets = append(packets, **change)
-				*change = nil
-			}
+		if p.price != nil {
+			packets = append(packets, *p.price)
+			p.price = nil
 		}
-		packets = p.mail.take(packets)
+		if p.update != nil {
+			packets = append(packets, *p.update)
+			p.update = nil
+		}
+		if len(p.mail.waiting) > 0 {
+			packets = p.mail.take(packets)
+		}
 		if p.cursor < n.pool.next && n.pick(p, &last) {
 			packets = append(packets, overlay.Outgoing{Code: codeMessages, Payload: last.payload})
 			n.expect(p, &last)
@@ -66,7 +70,7 @@ func (n *Node) pick(p *peer, b *bundle) bool {
 		picked = append(picked, x)
 		size += len(x.raw)
 		x.known.set(p.slot)
-		n.journal.move(deedForwarded, x.hash, p.who)
+		n.journal.move(deedForwarded, &x.hash, p.who)
 	}
 	p.cursor = cursor
 	n.picked = picked
