@@ -25,8 +25,8 @@ const (
 	askers       = 100
 	floodPrefill = 20_000 // envelopes in the archive before it begins
 	floodBatch   = 100    // of them in a packet
-	floodMemory  = 384 << 20
-	floodSlack   = 60 // goroutines: connections that come and go, connections of the API
+	floodMemory  = 512 << 20 // as configs/mailserver.yaml has it
+	floodSlack   = 60        // goroutines: connections that come and go, connections of the API
 )
 
 // mailFloodText is the configuration of the mail server that is flooded, with a
@@ -238,6 +238,7 @@ func TestFloodLeavesHonestPeersAlone(t *testing.T) {
 		return err == nil && s.Admitted >= floodPrefill
 	})
 
+	begin := time.Now()
 	during, end := context.WithTimeout(ctx, floodTakes)
 	defer end()
 	var (
@@ -245,7 +246,7 @@ func TestFloodLeavesHonestPeersAlone(t *testing.T) {
 		asked, answered atomic.Int64
 		packets         int
 		cutOff          error
-		most, least     int
+		early, later    int // goroutines at most, in the first half and after it
 		memory          uint64
 	)
 	group.Go(func() { packets = flood(during, at, greet) })
@@ -262,10 +263,11 @@ func TestFloodLeavesHonestPeersAlone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if least == 0 {
-			least = st.Process.Goroutines
+		if time.Since(begin) < floodTakes/2 {
+			early = max(early, st.Process.Goroutines)
+		} else {
+			later = max(later, st.Process.Goroutines)
 		}
-		most, least = max(most, st.Process.Goroutines), min(least, st.Process.Goroutines)
 		memory = max(memory, st.Process.Memory)
 		select {
 		case <-look.C:
@@ -279,13 +281,13 @@ func TestFloodLeavesHonestPeersAlone(t *testing.T) {
 	sent := honest.sent.Load()
 	enough := sent - sent/100
 	eventually(t, "what is under way", func() bool { return honest.arrived() >= enough })
-	t.Logf("honest: %d of %d arrived; hostile: %d packets, %d requests of which %d answered; %d MiB of memory, %d to %d goroutines",
-		honest.arrived(), sent, packets, asked.Load(), answered.Load(), memory>>20, least, most)
+	t.Logf("honest: %d of %d arrived; hostile: %d packets, %d requests of which %d answered; %d MiB of memory; goroutines %d, later %d",
+		honest.arrived(), sent, packets, asked.Load(), answered.Load(), memory>>20, early, later)
 	if memory > floodMemory {
 		t.Errorf("%d bytes of memory, the cap is %d", memory, floodMemory)
 	}
-	if most > least+floodSlack {
-		t.Errorf("%d to %d goroutines", least, most)
+	if later > early+floodSlack {
+		t.Errorf("%d goroutines and later %d", early, later)
 	}
 	if sent < int64(floodTakes/time.Second)*honestRate/2 {
 		t.Errorf("the honest peer could send only %d envelopes", sent)

@@ -79,15 +79,18 @@ func standTransport(s *actors.Stack, cfg kernel.Config, k keys, r *residents, lo
 	if err != nil {
 		return err
 	}
-	tools := whisperTools(c, k)
+	_, archived := cfg.Layers["archive"]
+	tools := whisperTools(c, k, archived)
 	stand(s, transportSlot, overlaySlot, func(layers.Saved) *whisper.Node { return whisper.NewWith(c, tools) })
 	return nil
 }
 
 // whisperTools returns what Whisper needs and must not have itself: keys and a
 // source of randomness.
-func whisperTools(c whisper.Config, k keys) whisper.Tools {
-	return whisper.Tools{Sealer: &mailSealer{node: k.node, password: c.Mail.Password}, Random: rand.Reader}
+func whisperTools(c whisper.Config, k keys, archived bool) whisper.Tools {
+	return whisper.Tools{
+		Sealer: &mailSealer{node: k.node, password: c.Mail.Password}, Random: rand.Reader, Archive: archived,
+	}
 }
 
 // pluginOf returns the transport that a section describes, to be opened later.
@@ -168,6 +171,8 @@ func (n *node) carrier(sec kernel.Section) (*plugin.Resident, actors.Candidate, 
 		return nil, actors.Candidate{}, errors.Join(err, sec.Fault("max_message_size_bytes",
 			fmt.Sprintf("is %d while the links of this node were made for %d; that takes a restart", c.MaxMessageSize, before.MaxMessageSize)))
 	}
+	_, archived := n.config.Layers["archive"]
+	tools := whisperTools(c, n.keys, archived)
 	return nil, actors.LayerFor(n.stack, transportSlot, overlaySlot,
-		func(layers.Saved) *whisper.Node { return whisper.NewWith(c, whisperTools(c, n.keys)) }, phase), nil
+		func(layers.Saved) *whisper.Node { return whisper.NewWith(c, tools) }, phase), nil
 }
