@@ -53,6 +53,9 @@ func TestEveryExampleConfigurationRuns(t *testing.T) {
 					over += "  " + slot + ": {use: libp2p, settings: {config: {listen: [/ip4/127.0.0.1/tcp/0]}}}\n"
 				}
 			}
+			if plain.Layers["archive"].Use == usePostgres {
+				over += fmt.Sprintf("  archive: {use: postgres, settings: {database: %q}}\n", postgres(t))
+			}
 			cfg, err := (&fileFlags{files: []string{file, write(t, filepath.Join(dir, "over.yaml"), over)}}).load()
 			if err != nil {
 				t.Fatal(err)
@@ -77,7 +80,7 @@ func TestEveryExampleConfigurationRuns(t *testing.T) {
 				}
 				up = append(up, s.Name)
 			}
-			want := append(slices.Collect(maps.Keys(cfg.Layers)), "rpc")
+			want := append(slices.Collect(maps.Keys(cfg.Layers)), "rpc", "shh")
 			slices.Sort(up)
 			slices.Sort(want)
 			if !slices.Equal(up, want) {

@@ -151,6 +151,9 @@ func (a *Archive) open(ctx context.Context) (Store, error) {
 			a.recovered()
 			return store, nil
 		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		a.degraded(err)
 		if err := wait(ctx, pause); err != nil {
 			return nil, err

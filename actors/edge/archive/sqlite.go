@@ -120,6 +120,13 @@ func prepare(conn *sqlite3.Conn, statements map[**sqlite3.Stmt]string) (err erro
 	return nil
 }
 
+// finalize frees the statements of a connection, which cannot be closed before.
+func finalize(statements map[**sqlite3.Stmt]string) {
+	for stmt := range statements {
+		(*stmt).Close() // reports what its last step did; nil is harmless
+	}
+}
+
 func openSQLiteWriter(ctx context.Context, path string) (*sqliteWriter, error) {
 	conn, err := connect(path, sqliteSettings)
 	if err != nil {
@@ -134,6 +141,7 @@ func openSQLiteWriter(ctx context.Context, path string) (*sqliteWriter, error) {
 		}
 	}
 	if err != nil {
+		finalize(w.statements())
 		conn.Close()
 		return nil, err
 	}
@@ -238,12 +246,14 @@ func (s *sqliteStore) Close() error {
 	var errs []error
 	for range s.all {
 		r := <-s.readers // whoever has it returns it
+		finalize(r.statements())
 		errs = append(errs, r.conn.Close())
 	}
 	s.all = nil
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.writer != nil {
+		finalize(s.writer.statements())
 		errs = append(errs, s.writer.conn.Close())
 		s.writer = nil
 	}

@@ -42,6 +42,7 @@ func openSQLiteReader(path string, cache int) (*sqliteReader, error) {
 	}
 	r := &sqliteReader{conn: conn}
 	if err := prepare(conn, r.statements()); err != nil {
+		finalize(r.statements())
 		conn.Close()
 		return nil, err
 	}

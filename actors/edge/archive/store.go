@@ -72,6 +72,9 @@ func withoutPassword(err error, database string) error {
 	if err == nil {
 		return nil
 	}
+	if database == "" {
+		return err
+	}
 	text := strings.ReplaceAll(err.Error(), database, "postgres://…")
 	if u, bad := url.Parse(database); bad == nil {
 		if password, has := u.User.Password(); has && password != "" {

@@ -62,7 +62,7 @@ func (n *Node) ingest(now time.Time, p *peer, m Messages, out *output) {
 		out.Up = append(out.Up, transport.Admitted{Mark: in.mark, Envelopes: in.watched})
 	}
 	if len(m.Envelopes) > 0 {
-		n.confirm(p, m.Batch, &in)
+		n.confirm(p, m, &in)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/stratanode/strata/layers"
 	"github.com/stratanode/strata/layers/overlay"
 	"github.com/stratanode/strata/layers/transport"
 	"github.com/stratanode/strata/layers/transport/whisper/mail"
@@ -98,19 +99,21 @@ func decodeMessages(payload []byte) (Messages, error) {
 	if err != nil {
 		return Messages{}, err
 	}
-	m := Messages{Envelopes: envelopes, size: len(payload)}
-	m.Batch = hashPacket(payload, envelopes)
-	return m, nil
+	hashEach(envelopes)
+	return Messages{Envelopes: envelopes, payload: payload}, nil
 }
 
-// Messages is a packet of envelopes. Batch is the Keccak-256 of its payload,
-// which confirmations name it by.
+// Messages is a packet of envelopes.
 type Messages struct {
-	Batch     transport.Hash
 	Envelopes []Envelope
 
-	size int
+	payload []byte
 }
+
+// Batch is the Keccak-256 of the payload, which confirmations name the packet
+// by. It is computed at each call, because it takes as long as all else about a
+// packet of duplicates, and most peers do not ask for it.
+func (m Messages) Batch() transport.Hash { return layers.Keccak256(m.payload) }
 
 // PoWRequirement says what the peer wants of envelopes from now on.
 type PoWRequirement struct {
@@ -131,7 +134,7 @@ type BatchAcknowledged struct {
 }
 
 // Size implements overlay.Packet.
-func (m Messages) Size() int { return m.size }
+func (m Messages) Size() int { return len(m.payload) }
 
 // Size implements overlay.Packet.
 func (p PoWRequirement) Size() int { return p.size }

@@ -90,7 +90,7 @@ func TestCodecMayBeUsedByManyAtOnce(t *testing.T) {
 		go func() {
 			for range 50 {
 				p, err := codec.Decode(t0, codeMessages, payload)
-				if err != nil || p.(Messages).Batch != hashOf(payload) {
+				if err != nil || p.(Messages).Batch() != hashOf(payload) {
 					done <- fmt.Errorf("decoded %v, %v", p, err)
 					return
 				}

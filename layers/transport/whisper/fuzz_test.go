@@ -64,8 +64,8 @@ func FuzzDecodeMessages(f *testing.F) {
 			return
 		}
 		m := p.(Messages)
-		if len(m.Envelopes) != len(want) || m.Batch != hashOf(b) || m.Size() != len(b) {
-			t.Errorf("%d envelopes in %s, want %d in %s", len(m.Envelopes), m.Batch, len(want), hashOf(b))
+		if len(m.Envelopes) != len(want) || m.Batch() != hashOf(b) || m.Size() != len(b) {
+			t.Errorf("%d envelopes in %s, want %d in %s", len(m.Envelopes), m.Batch(), len(want), hashOf(b))
 		}
 		var again [][]byte
 		for _, e := range m.Envelopes {

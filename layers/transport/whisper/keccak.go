@@ -26,30 +26,6 @@ const (
 // one and a half. It is constant.
 var fourWay = keccakf1600.IsEnabledX4()
 
-// hashPacket sets the hashes of the envelopes in a packet and returns that of
-// the packet. Few envelopes are hashed together with the packet; many would
-// leave lanes empty while the packet, as long as all of them, is hashed.
-func hashPacket(payload []byte, envelopes []Envelope) (batch transport.Hash) {
-	together := len(envelopes) < lanes-1
-	inputs := make([][]byte, 0, len(envelopes)+1)
-	for i := range envelopes {
-		inputs = append(inputs, envelopes[i].raw)
-	}
-	if together {
-		inputs = append(inputs, payload)
-	} else {
-		batch = layers.Keccak256(payload)
-	}
-	hashAll(inputs, fourWay, func(i int, h [32]byte) {
-		if i == len(envelopes) {
-			batch = h
-		} else {
-			envelopes[i].Hash = h
-		}
-	})
-	return batch
-}
-
 // hashOne returns the hash of one envelope.
 func hashOne(raw []byte) transport.Hash { return layers.Keccak256(raw) }
 

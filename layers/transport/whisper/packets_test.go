@@ -120,7 +120,7 @@ func (want packetWant) check(t *testing.T, p overlay.Packet) {
 		equal("confirmations", p.Confirmations, want.Confirms)
 		equal("rate limits", p.RateLimits, want.Limits)
 	case Messages:
-		equal("batch", p.Batch[:], []byte(want.Batch))
+		equal("batch", p.Batch(), transport.Hash(want.Batch))
 		equal("envelopes", len(p.Envelopes), len(want.Hashes))
 		for i, h := range want.Hashes {
 			equal("envelope", p.Envelopes[i].Hash[:], []byte(h))

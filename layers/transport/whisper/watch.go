@@ -120,8 +120,13 @@ func (n *Node) keptUp(now time.Time, c transport.Kept) {
 
 // confirm tells a peer what has become of a packet: what was refused, then that
 // it has come. If there is a keeper it is told once all of it is durable.
-func (n *Node) confirm(p *peer, batch transport.Hash, in *intake) {
-	h := held{batch, in.refusals, in.unkept}
+// Only those who have said that they confirm, too, listen: the others know no
+// such packets, and for them the packet is not hashed.
+func (n *Node) confirm(p *peer, m Messages, in *intake) {
+	if !p.confirms {
+		return
+	}
+	h := held{m.Batch(), in.refusals, in.unkept}
 	if len(in.unkept) == 0 {
 		n.send(p, h)
 		return
