@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ethereum/go-ethereum/rlp"
+
 	"github.com/stratanode/strata/layers"
 	"github.com/stratanode/strata/layers/envelope"
 	sealing "github.com/stratanode/strata/layers/envelope/whisper"
@@ -124,8 +126,58 @@ func (e *hostileEnvelope) envelope(now time.Time, data []byte) []byte {
 	}
 }
 
-// sendCorpus sends the corpus to a node, over as many links as it ends. Between
-// cases it calls pause.
+// enemy sends cases to a node, over as many links as it ends, and knows of each
+// whether the node has worked it off.
+type enemy struct {
+	t         *testing.T
+	ctx       context.Context
+	at        string
+	greet     []byte
+	link      *stranger
+	links     int
+	confirmed chan [32]byte
+}
+
+// send sends a case and behind it an honest packet. When that is confirmed, or
+// the link is ended, the node is through with the case.
+func (e *enemy) send(name string, p packet) {
+	e.t.Helper()
+	if e.link == nil || e.link.gone() {
+		var err error
+		if e.link, err = meet(e.ctx, e.at, e.greet, e.hear); err != nil {
+			e.t.Fatalf("before %q: %v", name, err)
+		}
+		e.links++
+	}
+	probe := list(stamped(0, 40))
+	if e.link.write(p.code, p.payload) == nil {
+		_ = e.link.write(codeMessages, probe)
+	}
+	for want := layers.Keccak256(probe); ; {
+		select {
+		case got := <-e.confirmed:
+			if got == want {
+				return
+			}
+		case <-e.link.over:
+			return
+		case <-e.ctx.Done():
+			e.t.Fatalf("%q: neither confirmed nor dropped", name)
+		}
+	}
+}
+
+func (e *enemy) hear(_ *stranger, code uint64, payload []byte) {
+	var batch [32]byte
+	if code == codeConfirmed && rlp.DecodeBytes(payload, &batch) == nil {
+		select {
+		case e.confirmed <- batch:
+		case <-e.ctx.Done():
+		}
+	}
+}
+
+// sendCorpus sends all cases to a node. Now and then it calls pause.
 func sendCorpus(t *testing.T, at string, victim layers.PublicKey, pause func(cases int)) {
 	t.Helper()
 	sealer := &mailSealer{password: whisper.DefaultConfig().Mail.Password}
@@ -135,32 +187,20 @@ func sendCorpus(t *testing.T, at string, victim layers.PublicKey, pause func(cas
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	var s *stranger
-	links := 0
-	for i, c := range readCorpus(t) {
+	e := &enemy{t: t, ctx: ctx, at: at, greet: greeting(t), confirmed: make(chan [32]byte, 16)}
+	all := readCorpus(t)
+	for i, c := range all {
 		p, err := c.made(time.Now(), victim, sealer)
 		if err != nil {
 			t.Fatalf("%s: %v", c.Name, err)
 		}
-		if s == nil || s.gone() {
-			if s, err = meet(ctx, at, greeting(t), nil); err != nil {
-				t.Fatalf("after %d cases, before %q: %v", i, c.Name, err)
-			}
-			links++
-		}
-		if s.write(p.code, p.payload) != nil { // the case before has ended the link
-			if s, err = meet(ctx, at, greeting(t), nil); err != nil {
-				t.Fatalf("after %d cases, before %q: %v", i, c.Name, err)
-			}
-			links++
-			_ = s.write(p.code, p.payload)
-		}
+		e.send(c.Name, p)
 		if (i+1)%corpusEvery == 0 {
 			pause(i + 1)
 		}
 	}
-	s.leave()
-	t.Logf("%d links", links)
+	e.link.leave()
+	t.Logf("%d cases, for which the node ended %d links", len(all), e.links-1)
 }
 
 // unharmed fails the test if the corpus did more to a node than it may.

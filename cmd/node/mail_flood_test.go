@@ -23,8 +23,8 @@ const (
 	honestRate   = 50 // envelopes a second, each in a packet of its own
 	hostileTimes = 10 // as many packets as the honest peer
 	askers       = 100
-	floodPrefill = 20_000 // envelopes in the archive before it begins
-	floodBatch   = 100    // of them in a packet
+	floodPrefill = 20_000    // envelopes in the archive before it begins
+	floodBatch   = 100       // of them in a packet
 	floodMemory  = 512 << 20 // as configs/mailserver.yaml has it
 	floodSlack   = 60        // goroutines: connections that come and go, connections of the API
 )
