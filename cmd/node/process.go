@@ -24,8 +24,8 @@ func (c processConfig) Validate() error {
 	return nil
 }
 
-// limitProcess applies the section. The Go runtime has a soft limit, so a tenth is
-// left for what is not its own.
+// limitProcess applies the section. The Go runtime has a soft limit, so a quarter
+// is left for what is not its own: the program and the memory of SQLite.
 func limitProcess(cfg kernel.Config) error {
 	c, err := kernel.Decode(cfg.Sections[processSection], processConfig{})
 	if err != nil {
@@ -33,7 +33,7 @@ func limitProcess(cfg kernel.Config) error {
 	}
 	limit := int64(math.MaxInt64)
 	if c.Memory > 0 {
-		limit = c.Memory / 10 * 9
+		limit = c.Memory / 4 * 3
 	}
 	debug.SetMemoryLimit(limit)
 	return nil
