@@ -41,10 +41,10 @@ func (a *Archive) ask(l *life, on side, e transport.Asked) {
 		return
 	}
 	a.mu.Lock()
-	open := l.store != nil
+	down := l.store == nil && a.fault != "" // while it is only being opened, requests wait
 	a.mu.Unlock()
 	switch {
-	case !open:
+	case down:
 		a.refuse(id, func(r *Refusals) { r.Unavailable++ }, failureUnavailable)
 	case !a.limits.allow(time.Now(), e.Peer, e.Address):
 		a.refuse(id, func(r *Refusals) { r.Rate++ }, failureRate)
