@@ -170,7 +170,7 @@ func TestFaultsOfAConfigurationAreNamedWithTheirPlace(t *testing.T) {
 		{"missing unit", "layers:\n  overlay: {use: devp2p}\n  transport:\n    use: whisper\n    settings:\n      ttl: 15\n", []string{":6:7: layers.transport.settings.ttl: "}},
 		{"missing unit of the API", "api:\n  call_timeout: 10\n", []string{":2:3: api.call_timeout: "}},
 		{"out of bounds", "layers:\n  overlay: {use: devp2p}\n  transport:\n    use: whisper\n    settings: {pow_time: 0s}\n", []string{":5:16: layers.transport.settings.pow_time: "}},
-		{"unknown slot", whole + "  archive: {use: sqlite}\n", []string{":4:3: layers.archive: "}},
+		{"unknown slot", whole + "  attic: {use: sqlite}\n", []string{":4:3: layers.attic: "}},
 		{"unknown protocol", "layers:\n  overlay: {use: devp2p}\n  transport:\n    use: pigeon\n", []string{":4:5: layers.transport.use: "}},
 		{"unknown edge", "layers:\n  overlay: {use: quic}\n", []string{":2:13: layers.overlay.use: "}},
 		{"no protocol", "layers:\n  overlay: {settings: {}}\n", []string{":2:3: layers.overlay: "}},

@@ -204,9 +204,11 @@ func TestHostilePeerHarmsNobodyElse(t *testing.T) {
 		{"bodies of 0 to 15 bytes", short, false},
 		{"a second status", []packet{{codeStatus, greeting(t)}, {codeStatus, []byte{0xff}}}, false},
 		{
-			"unknown codes",
-			[]packet{{20, []byte{1}}, {99, nil}, {123, data}, {124, data}, {125, []byte{0xc0}}, {126, data}, {127, data}}, false,
+			"unknown codes, and limits that are none",
+			[]packet{{20, []byte{1}}, {99, nil}, {99, data}}, false,
 		},
+		{"a mail request that is none", []packet{{126, data}}, true},
+		{"direct messages that are none", []packet{{127, data}}, true},
 	}
 	for _, tt := range attacks {
 		t.Run(tt.name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -46,7 +47,7 @@ func TestArchivesOfBothKindsServeWhoWasAway(t *testing.T) {
 			}
 			server := start(t, fmt.Sprintf(text, "127.0.0.1:0"), bootOptions{})
 			clientOf := fmt.Sprintf(awayText, server.enode(t))
-			room := payload.ChatID("room-of-" + use)
+			room := payload.ChatID("room-" + strings.ToLower(rand.Text())) // a database may have those of earlier runs
 			alice, dir := start(t, clientOf, bootOptions{}), shortDir(t)
 			bob := startIn(t, dir, clientOf, bootOptions{})
 			for _, p := range []*party{alice, bob} {

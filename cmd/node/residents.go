@@ -22,7 +22,7 @@ type residents struct {
 }
 
 func newResidents(cfg kernel.Config) *residents {
-	r := &residents{use: map[string]string{"rpc": "json-rpc"}, plugins: map[string]*plugin.Resident{}}
+	r := &residents{use: map[string]string{"rpc": "json-rpc", "shh": "json-rpc"}, plugins: map[string]*plugin.Resident{}}
 	for slot, sec := range cfg.Layers {
 		r.use[slot] = sec.Use
 	}

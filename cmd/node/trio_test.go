@@ -104,7 +104,7 @@ func commandsAgree(t *testing.T, n trio) {
 	}
 	for _, p := range []*party{n.relay, n.alice, n.bob} {
 		st := jsonOf[rpc.Status](t, p, "status", "--json")
-		if !st.Healthy || st.Peers == 0 || len(st.Layers) != len(p.config.Layers)+1 {
+		if !st.Healthy || st.Peers == 0 || len(st.Layers) != len(p.config.Layers)+2 {
 			t.Errorf("status: %+v", st)
 		}
 		live := 0

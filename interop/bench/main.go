@@ -98,7 +98,10 @@ func show(table []row) {
 	fmt.Fprintln(w, "work\tpeer\tours\tratio\tgoal\tmet")
 	for _, r := range table {
 		met := "no"
-		if r.met {
+		switch {
+		case r.goal == told:
+			met = "-"
+		case r.met:
 			met = "yes"
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", r.work, r.peer, r.ours, r.ratio, r.goal, met)

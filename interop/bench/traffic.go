@@ -124,3 +124,80 @@ func settle(l *rawpeer.Link, confirmed bool, packets int) error {
 	}
 	return nil
 }
+
+// markTopic is the topic of the envelope that ends what trace sends.
+var markTopic = [4]byte{0xee, 0xdd, 0xcc, 0}
+
+// trace sends packets of envelopes to a node and returns when all are worked
+// off, which is told in the same way by both sides: a last envelope follows on
+// the link, and a second link, which wants nothing but its topic, brings it.
+// Packets of one link are worked off in their order. If the node is to confirm,
+// the confirmations of all packets have come, too.
+func (s *scene) trace(n *node, payloads [][]byte, confirms bool, before func() error) error {
+	watch, err := s.link(n, rawpeer.BloomOf(markTopic), false)
+	if err != nil {
+		return err
+	}
+	defer watch.Close()
+	l, err := s.link(n, nothing, confirms)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	if err := before(); err != nil {
+		return err
+	}
+	data := make([]byte, 100)
+	_, _ = rand.Read(data)
+	mark := binary.BigEndian.Uint64(data)
+	last := rawpeer.NewEnvelope(markTopic, data, 600)
+	payloads = append(payloads[:len(payloads):len(payloads)], rawpeer.List(last.Raw()))
+	confirmations := 0
+	if confirms {
+		confirmations = len(payloads)
+	}
+	settled := make(chan error, 1)
+	go func() { settled <- arrives(watch, l, mark, confirmations) }()
+	for _, p := range payloads {
+		if err := l.Send(rawpeer.Messages, p); err != nil {
+			return fmt.Errorf("%s: %w", n.name, err)
+		}
+	}
+	if err := <-settled; err != nil {
+		return fmt.Errorf("%s: %w", n.name, err)
+	}
+	return nil
+}
+
+// arrives waits until watch brings the envelope with this number and l has
+// brought all confirmations. It wants none that was not asked for.
+func arrives(watch, l *rawpeer.Link, mark uint64, confirmations int) error {
+	timer := time.NewTimer(settleTimeout)
+	defer timer.Stop()
+	came, got := false, 0
+	for !came || got < confirmations {
+		select {
+		case p := <-watch.Packets():
+			if p.Code != rawpeer.Messages {
+				continue
+			}
+			if err := numbers(p.Payload, func(n uint64) { came = came || n == mark }); err != nil {
+				return err
+			}
+		case p := <-l.Packets():
+			if p.Code != rawpeer.Acknowledged {
+				continue
+			}
+			if got++; got > confirmations {
+				return fmt.Errorf("confirmation %d of %d", got, confirmations)
+			}
+		case <-watch.Ended():
+			return fmt.Errorf("link that watches ended: %w", watch.Err())
+		case <-l.Ended():
+			return fmt.Errorf("link ended after %d confirmations of %d: %w", got, confirmations, l.Err())
+		case <-timer.C:
+			return fmt.Errorf("what was sent is not worked off, %d confirmations of %d", got, confirmations)
+		}
+	}
+	return nil
+}

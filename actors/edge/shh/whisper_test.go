@@ -1,6 +1,7 @@
 package shh
 
 import (
+	"encoding/hex"
 	"fmt"
 	"strings"
 	"testing"
@@ -111,7 +112,7 @@ func TestPostedEnvelopesTravelByWhisper(t *testing.T) {
 	}
 	until(t, func() bool {
 		for _, p := range r.packets() {
-			if m, ok := p.(whisper.Messages); ok && len(m.Envelopes) == 1 && m.Envelopes[0].Hash.String() == hash {
+			if m, ok := p.(whisper.Messages); ok && len(m.Envelopes) == 1 && "0x"+hex.EncodeToString(m.Identity()) == hash {
 				return true
 			}
 		}

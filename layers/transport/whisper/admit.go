@@ -7,20 +7,23 @@ import (
 	"github.com/stratanode/strata/layers/transport"
 )
 
-// weighAtOnce is how many proofs of work are computed together.
+// weighAtOnce is how many envelopes are hashed and weighed together.
 const weighAtOnce = 16
 
-// candidate is an envelope whose proof of work has yet to be looked at.
+// candidate is an envelope that is not pooled, and what is thought of it so far.
 type candidate struct {
 	*Envelope
-	early uint32
-	pow   float64
+	verdict verdict
+	early   uint32
+	pow     float64
 }
 
 // intake is what comes of one packet of envelopes.
 type intake struct {
 	now      time.Time
 	from     *peer
+	packet   Messages
+	batch    transport.Hash // zero until it is known
 	refusals []Refusal
 	received []transport.Envelope
 	watched  []transport.Envelope
@@ -31,26 +34,17 @@ type intake struct {
 // ingest takes a packet of envelopes from a peer.
 func (n *Node) ingest(now time.Time, p *peer, m Messages, out *output) {
 	var (
-		in    = intake{now: now, from: p}
-		unix  = now.Unix()
+		in    = intake{now: now, from: p, packet: m}
 		batch = n.candidates[:0]
 	)
 	for i := range m.Envelopes {
 		e := &m.Envelopes[i]
-		if x := n.pool.byHash[e.Hash]; x != nil {
+		if x := n.pool.lookup.find(e); x != nil {
+			e.Hash = x.hash
 			n.repeated(x, &in, out)
 			continue
 		}
-		p.skews.note(unix, e)
-		early, v := n.gate.first(unix, e)
-		if v != admitted {
-			n.reject(e, v, &in)
-			continue
-		}
-		if slices.ContainsFunc(batch, func(c candidate) bool { return c.Hash == e.Hash }) {
-			continue
-		}
-		if batch = append(batch, candidate{Envelope: e, early: early}); len(batch) == weighAtOnce {
+		if batch = append(batch, candidate{Envelope: e}); len(batch) == weighAtOnce {
 			batch = n.settle(batch, &in)
 		}
 	}
@@ -62,7 +56,7 @@ func (n *Node) ingest(now time.Time, p *peer, m Messages, out *output) {
 		out.Up = append(out.Up, transport.Admitted{Mark: in.mark, Envelopes: in.watched})
 	}
 	if len(m.Envelopes) > 0 {
-		n.confirm(p, m, &in)
+		n.confirm(p, &in)
 	}
 }
 
@@ -88,9 +82,24 @@ func (n *Node) reject(e *Envelope, v verdict, in *intake) {
 
 // settle weighs and admits a batch, and returns it empty.
 func (n *Node) settle(batch []candidate, in *intake) []candidate {
-	n.weigh(batch)
-	for _, c := range batch {
-		if v := n.admit(c, in); v != admitted {
+	if len(batch) == 0 {
+		return batch
+	}
+	for i := range batch {
+		c := &batch[i]
+		in.from.skews.note(in.now.Unix(), c.Envelope)
+		c.early, c.verdict = n.gate.first(in.now.Unix(), c.Envelope)
+	}
+	n.weigh(batch, in)
+	for i, c := range batch {
+		v := c.verdict
+		if v == admitted {
+			if slices.ContainsFunc(batch[:i], func(o candidate) bool { return o.Hash == c.Hash }) {
+				continue
+			}
+			v = n.admit(c, in)
+		}
+		if v != admitted {
 			n.reject(c.Envelope, v, in)
 		}
 	}
@@ -121,7 +130,7 @@ func (n *Node) admit(c candidate, in *intake) verdict {
 	// The copy keeps what is reported from holding on to the whole packet.
 	e := c.copied().whole(c.pow)
 	if reported {
-		x.marks |= markReported
+		x.life |= markReported
 		n.journal.fate(deedReported, x.hash, nil)
 		in.received = append(in.received, plain(e))
 	}
@@ -131,28 +140,48 @@ func (n *Node) admit(c candidate, in *intake) verdict {
 	return admitted
 }
 
-// weigh computes the proofs of work of a batch.
-func (n *Node) weigh(batch []candidate) {
-	if len(batch) == 0 {
-		return
-	}
+// weigh computes the hashes of a batch, and the proofs of work of those for which
+// they matter. The hash of a short packet goes along at little cost.
+func (n *Node) weigh(batch []candidate, in *intake) {
 	var (
 		scratch = n.scratch[:0]
-		inputs  [weighAtOnce][]byte
+		inputs  [2*weighAtOnce + 1][]byte
+		whose   [2*weighAtOnce + 1]int // from weighAtOnce on: for the proof of work
 		sizes   [weighAtOnce]int
+		starts  [weighAtOnce]int
 		ends    [weighAtOnce]int
+		count   = 0
 	)
+	add := func(input []byte, i int) {
+		inputs[count], whose[count] = input, i
+		count++
+	}
 	for i, c := range batch {
-		scratch, sizes[i] = c.appendWork(scratch)
-		ends[i] = len(scratch)
+		add(c.raw, i)
+		if c.verdict == admitted {
+			starts[i] = len(scratch)
+			scratch, sizes[i] = c.appendWork(scratch)
+			ends[i] = len(scratch)
+		}
 	}
-	start := 0
-	for i := range batch {
-		inputs[i] = scratch[start:ends[i]]
-		start = ends[i]
+	for i, c := range batch {
+		if c.verdict == admitted {
+			add(scratch[starts[i]:ends[i]], weighAtOnce+i)
+		}
 	}
-	hashAll(inputs[:len(batch)], fourWay, func(i int, h [32]byte) {
-		batch[i].pow = powOf(h, sizes[i], batch[i].TTL+batch[i].early)
+	if in.from.confirms && len(in.packet.Envelopes) < lanes-1 {
+		add(in.packet.payload, 2*weighAtOnce)
+	}
+	hashAll(inputs[:count], fourWay, func(k int, h [32]byte) {
+		switch i := whose[k]; {
+		case i < weighAtOnce:
+			batch[i].Hash = h
+		case i < 2*weighAtOnce:
+			c := &batch[i-weighAtOnce]
+			c.pow = powOf(h, sizes[i-weighAtOnce], c.TTL+c.early)
+		default:
+			in.batch = h
+		}
 	})
 	if cap(scratch) <= maxScratch {
 		n.scratch = scratch

@@ -99,11 +99,12 @@ func decodeMessages(payload []byte) (Messages, error) {
 	if err != nil {
 		return Messages{}, err
 	}
-	hashEach(envelopes)
 	return Messages{Envelopes: envelopes, payload: payload}, nil
 }
 
-// Messages is a packet of envelopes.
+// Messages is a packet of envelopes. Their hashes are zero until the Node has
+// taken the packet, which nobody else may do at the same time: it does not hash
+// what it has already.
 type Messages struct {
 	Envelopes []Envelope
 
@@ -155,8 +156,9 @@ func (BloomFilter) Code() uint64 { return codeBloomFilter }
 // the trace finds the packet.
 func (m Messages) Identity() []byte {
 	b := make([]byte, 0, len(transport.Hash{})*len(m.Envelopes))
-	for _, e := range m.Envelopes {
-		b = append(b, e.Hash[:]...)
+	for _, e := range m.Envelopes { // copies: whoever asks changes nothing
+		h := e.hashed()
+		b = append(b, h[:]...)
 	}
 	return b
 }

@@ -37,7 +37,7 @@ func TestMinedEnvelopeIsNeverJustBelowTheRequirement(t *testing.T) {
 		p := publishAs(byte(i))
 		p.Data = make([]byte, size)
 		hash := ups[transport.Accepted](above(t, n, t0, p))[0].Hash
-		e, err := DecodeEnvelope([]byte(n.pool.byHash[hash].raw))
+		e, err := DecodeEnvelope([]byte(n.pool.byHash(hash).raw))
 		if err != nil || e.PoW(0) < 0.002 {
 			t.Errorf("data %d: PoW %v, %v", size, e.PoW(0), err)
 		}

@@ -46,7 +46,7 @@ func (n *Node) describe(c transport.Describe, out *output) {
 		MinPoW:      n.gate.minPoW,
 		MaxMessage:  n.gate.maxMessage,
 		Light:       n.light,
-		Pooled:      len(n.pool.byHash),
+		Pooled:      n.pool.len(),
 		PooledBytes: n.pool.bytes,
 		PoolLimit:   n.pool.limit,
 		Admitted:    n.counts[admitted],

@@ -70,7 +70,7 @@ func TestTrustedPeerMayDeliverUnaskedAsLongAsTheLinkLives(t *testing.T) {
 	if len(got) != 1 || got[0].Ref != (layers.Ref{}) || got[0].Envelopes[0].Hash != hashOf(raw) {
 		t.Fatalf("from a trusted peer: %v, want History", got)
 	}
-	if n.pool.byHash[hashOf(raw)] != nil {
+	if n.pool.byHash(hashOf(raw)) != nil {
 		t.Error("it was pooled")
 	}
 	below(t, n, t0, overlay.Disconnected{Peer: id})
@@ -105,7 +105,7 @@ func TestDirectIsDoneWhenItIsWrittenAndNobodyElseGetsIt(t *testing.T) {
 	if len(got) != 2 || got[0].Ref != second.Ref || got[1].Ref != (layers.Ref{3}) {
 		t.Errorf("link ended: %v, want the two refused that nobody has written", got)
 	}
-	if len(n.pool.byHash) != 0 {
+	if n.pool.len() != 0 {
 		t.Error("it was pooled")
 	}
 }

@@ -20,7 +20,7 @@ const nominalHeader = 20
 // Envelope is one Whisper envelope (EIP-627 §Whisper Envelope). Data is shared
 // with the buffer it was decoded from and must not be changed.
 type Envelope struct {
-	Hash   transport.Hash // keccak256 of the RLP
+	Hash   transport.Hash // keccak256 of the RLP; zero where nobody has needed it
 	Expiry uint32         // unix seconds
 	TTL    uint32         // seconds
 	Topic  transport.Topic
@@ -108,6 +108,14 @@ func sealFields(fields []byte, nonce uint64) []byte {
 	b := appendHeader(make([]byte, 0, size+maxHeader), listOffset, size)
 	b = append(b, fields...)
 	return rlp.AppendUint64(b, nonce)
+}
+
+// hashed returns the hash of what was decoded, and computes it if need be.
+func (e *Envelope) hashed() transport.Hash {
+	if e.Hash == (transport.Hash{}) {
+		e.Hash = layers.Keccak256(e.raw)
+	}
+	return e.Hash
 }
 
 // Sent is when the sender says the envelope was sent, in unix seconds. It wraps

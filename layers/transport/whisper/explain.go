@@ -14,7 +14,7 @@ import (
 
 // maxFacts bounds what is remembered of envelopes: as many facts about what
 // became of them, and as many about their ways between peers, of which there
-// are more. They take 72 and 32 bytes each.
+// are more. They take 40 and 8 bytes each, and every packet takes 32.
 const maxFacts = 8192
 
 type deed uint8
@@ -39,29 +39,27 @@ func (d deed) public() transport.Deed {
 	}[d]
 }
 
-// fact is one thing that happened to an envelope.
+// fact is one thing that happened to an envelope. Eight bytes of its hash will
+// do: two that share them take 2^32 hashes to make, and mislead nobody else.
 type fact struct {
-	hash   transport.Hash
+	hash   uint64
 	at     int64           // unix nanoseconds
 	who    *overlay.PeerID // nil: nobody
-	pow    float64         // of what was pooled
+	pow    float32         // of what was pooled
 	expiry uint32          // of what was pooled
 	topic  transport.Topic // of what was pooled
 	deed   deed
 	why    verdict // of what was refused
 }
 
-// move is a fact about the way of an envelope. There is one for every copy of
-// it that comes or goes, so that it has to be small: eight bytes of the hash
-// will do.
-type move struct {
-	hash uint64
+// way is how a packet of envelopes came or went. There is a fact for every copy
+// of an envelope that does, so that all but its hash is kept once.
+type way struct {
 	at   int64
 	who  *overlay.PeerID
+	from uint // the number of the first hash
 	deed deed
 }
-
-func brief(h *transport.Hash) uint64 { return binary.LittleEndian.Uint64(h[:8]) }
 
 // page is how many facts are given memory at once.
 const page = 256
@@ -83,58 +81,71 @@ func (r *ring[F]) place() *F {
 	return &(*p)[i%page]
 }
 
-// all yields the facts, the oldest first.
-func (r *ring[F]) all(yield func(*F) bool) {
-	for i := r.next - min(r.next, maxFacts); i < r.next; i++ {
-		if !yield(&r.pages[i%maxFacts/page][i%page]) {
-			return
-		}
-	}
-}
+// first is the number of the oldest fact there is.
+func (r *ring[F]) first() uint { return r.next - min(r.next, maxFacts) }
+
+func (r *ring[F]) at(i uint) *F { return &r.pages[i%maxFacts/page][i%page] }
 
 // journal is what the node remembers of envelopes, for those who ask why one
 // did not arrive.
 type journal struct {
-	now   int64 // unix nanoseconds, of this step
-	fates ring[fact]
-	moves ring[move]
+	now    int64 // unix nanoseconds, of this step
+	fates  ring[fact]
+	ways   ring[way]
+	latest way
+	hashes ring[uint64] // of the envelopes on the ways
 }
 
 func (j *journal) fate(d deed, h transport.Hash, who *overlay.PeerID) {
-	*j.fates.place() = fact{hash: h, at: j.now, who: who, deed: d}
+	*j.fates.place() = fact{hash: brief(&h), at: j.now, who: who, deed: d}
 }
 
+func (j *journal) reject(v verdict, h transport.Hash, who *overlay.PeerID) {
+	*j.fates.place() = fact{hash: brief(&h), at: j.now, who: who, deed: deedRejected, why: v}
+}
+
+// admit notes that an envelope was pooled, and before that came or was made.
+func (j *journal) admit(d deed, x *entry, who *overlay.PeerID) {
+	*j.fates.place() = fact{
+		hash: brief(&x.hash), at: j.now, who: who, deed: d,
+		pow: float32(x.pow), expiry: x.expiry, topic: x.topic,
+	}
+}
+
+// move notes that a copy of an envelope came or went.
 func (j *journal) move(d deed, h *transport.Hash, who *overlay.PeerID) {
-	m := j.moves.place()
-	m.hash, m.at, m.who, m.deed = brief(h), j.now, who, d
+	if l := &j.latest; l.at != j.now || l.who != who || l.deed != d {
+		*l = way{at: j.now, who: who, from: j.hashes.next, deed: d}
+		*j.ways.place() = *l
+	}
+	*j.hashes.place() = brief(h)
 }
 
 // of returns what is remembered of an envelope, in the order of time.
 func (j *journal) of(h transport.Hash) (list []fact) {
-	for f := range j.fates.all {
-		if f.hash == h {
+	b := brief(&h)
+	for i := j.fates.first(); i < j.fates.next; i++ {
+		if f := j.fates.at(i); f.hash == b {
 			list = append(list, *f)
 		}
 	}
-	for m := range j.moves.all {
-		if m.hash == brief(&h) {
-			list = append(list, fact{hash: h, at: m.at, who: m.who, deed: m.deed})
+	// Every way has a hash, so that the ways of the latest hashes are there.
+	w := j.ways.first()
+	for i := j.hashes.first(); i < j.hashes.next; i++ {
+		for w+1 < j.ways.next && j.ways.at(w+1).from <= i {
+			w++
+		}
+		if *j.hashes.at(i) == b {
+			way := j.ways.at(w)
+			list = append(list, fact{hash: b, at: way.at, who: way.who, deed: way.deed})
 		}
 	}
 	slices.SortStableFunc(list, func(a, b fact) int { return cmp.Compare(a.at, b.at) })
 	return list
 }
 
-func (j *journal) reject(v verdict, h transport.Hash, who *overlay.PeerID) {
-	*j.fates.place() = fact{hash: h, at: j.now, who: who, deed: deedRejected, why: v}
-}
-
-// admit notes that an envelope was pooled, and before that came or was made.
-func (j *journal) admit(d deed, x *entry, who *overlay.PeerID) {
-	f := j.fates.place()
-	f.hash, f.at, f.who, f.deed = x.hash, j.now, who, d
-	f.pow, f.expiry, f.topic = x.pow, x.expiry, x.topic
-}
+// brief is what is remembered of a hash.
+func brief(h *transport.Hash) uint64 { return binary.LittleEndian.Uint64(h[:8]) }
 
 // explain answers Explain with what is remembered of an envelope.
 func (n *Node) explain(c transport.Explain, out *output) {
@@ -158,17 +169,17 @@ func (n *Node) explain(c transport.Explain, out *output) {
 			add(at, transport.Rejected, f.who, f.why.String())
 		case deedCame, deedPublished:
 			add(at, f.deed.public(), f.who, "")
-			add(at, transport.Pooled, nil, describe(f.pow, f.topic, f.expiry))
+			add(at, transport.Pooled, nil, describe(float64(f.pow), f.topic, f.expiry))
 			pooled = true
 		default:
 			add(at, f.deed.public(), f.who, "")
 		}
 	}
-	if x := n.pool.byHash[c.Hash]; x != nil {
-		at := time.Unix(int64(x.came), 0).UTC()
+	if x := n.pool.byHash(c.Hash); x != nil {
+		at := time.Unix(x.came(), 0).UTC()
 		if !pooled { // longer ago than the facts go back
 			add(at, transport.Pooled, nil, describe(x.pow, x.topic, x.expiry))
-			if x.marks&markReported != 0 {
+			if x.life&markReported != 0 {
 				add(at, transport.Reported, nil, "")
 			}
 		}

@@ -1,21 +1,14 @@
 package whisper
 
-// dueHeap has the envelope that expires first on top.
+// dueHeap has the envelope that expires first on top. Entries do not know their
+// places in it: what is evicted, and that is rare, stays until it is cleared.
 type dueHeap []*entry
 
 func (h dueHeap) Len() int           { return len(h) }
 func (h dueHeap) Less(i, j int) bool { return h[i].before(h[j]) }
-func (h dueHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].due, h[j].due = int32(i), int32(j)
-}
-
-func (h *dueHeap) Push(x any) {
-	x.(*entry).due = int32(len(*h))
-	*h = append(*h, x.(*entry))
-}
-
-func (h *dueHeap) Pop() any { return pop((*[]*entry)(h)) }
+func (h dueHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *dueHeap) Push(x any)        { *h = append(*h, x.(*entry)) }
+func (h *dueHeap) Pop() any          { return pop((*[]*entry)(h)) }
 
 func (x *entry) before(y *entry) bool {
 	if x.expiry != y.expiry {

@@ -134,13 +134,13 @@ func TestFullPoolKeepsWhatIsWorthMost(t *testing.T) {
 	better := sealed(t0, 3600, chat, "better")
 	below(t, n, t0, arrival(t, alice, better))
 	flood(200, 600)
-	if n.pool.byHash[hashOf(better)] == nil {
+	if n.pool.byHash(hashOf(better)) == nil {
 		t.Error("the better envelope was refused or evicted")
 	}
 	if n.Counts()[admitted.String()] == 601 || n.Counts()[poolFull.String()] == 0 {
 		t.Errorf("counts %v: nothing was refused", n.Counts())
 	}
-	if live := len(n.pool.byHash); len(n.pool.log) > 2*live+compactAfter+1 || len(n.pool.due) != live || len(n.pool.worth) != live {
+	if live := n.pool.len(); len(n.pool.log) > 2*live+compactAfter+1 || len(n.pool.due) > len(n.pool.log) || len(n.pool.worth) != live {
 		t.Errorf("%d pooled, log of %d, heaps of %d and %d", live, len(n.pool.log), len(n.pool.due), len(n.pool.worth))
 	}
 }
@@ -150,13 +150,13 @@ func TestEvictionThatDoesNotSufficeEvictsNothing(t *testing.T) {
 	for i := range 3 {
 		p.add(&Envelope{Hash: transport.Hash{byte(i)}, raw: make([]byte, 1000)}, float64(1+i), t0, false)
 	}
-	if _, ok := p.add(&Envelope{Hash: transport.Hash{9}, raw: make([]byte, 3000)}, 2, t0, false); ok || len(p.byHash) != 3 {
-		t.Errorf("added %v, %d left, want 3", ok, len(p.byHash))
+	if _, ok := p.add(&Envelope{Hash: transport.Hash{9}, raw: make([]byte, 3000)}, 2, t0, false); ok || p.len() != 3 {
+		t.Errorf("added %v, %d left, want 3", ok, p.len())
 	}
-	if _, ok := p.add(&Envelope{Hash: transport.Hash{9}, raw: make([]byte, 2000)}, 2, t0, false); !ok || len(p.byHash) != 2 {
-		t.Errorf("added %v, %d left, want 2", ok, len(p.byHash))
+	if _, ok := p.add(&Envelope{Hash: transport.Hash{9}, raw: make([]byte, 2000)}, 2, t0, false); !ok || p.len() != 2 {
+		t.Errorf("added %v, %d left, want 2", ok, p.len())
 	}
-	if p.byHash[transport.Hash{2}] == nil {
+	if p.byHash(transport.Hash{2}) == nil {
 		t.Error("the best was evicted")
 	}
 }
@@ -197,8 +197,8 @@ func TestExpiredEnvelopesLeaveNoMemoryBehind(t *testing.T) {
 	if after := heap(); after > before+1<<20 {
 		t.Errorf("the heap grew from %d to %d bytes", before, after)
 	}
-	if len(n.pool.byHash) != 0 || n.pool.bytes != 0 {
-		t.Errorf("%d envelopes left", len(n.pool.byHash))
+	if n.pool.len() != 0 || n.pool.bytes != 0 {
+		t.Errorf("%d envelopes left", n.pool.len())
 	}
 	runtime.KeepAlive(n)
 }

@@ -37,10 +37,10 @@ func (n *Node) reportPooled(out *output) {
 		}
 	}
 	for _, x := range n.pool.log {
-		if x.dead() || x.marks != 0 || !n.reports(x.topic) {
+		if x.dead() || x.life&marks != 0 || !n.reports(x.topic) {
 			continue
 		}
-		x.marks |= markReported
+		x.life |= markReported
 		n.journal.fate(deedReported, x.hash, nil)
 		if found = append(found, plain(x.envelope())); len(found) == reportAtOnce {
 			report()

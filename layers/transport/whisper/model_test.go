@@ -353,7 +353,7 @@ func TestEveryEnvelopeReachesEveryInterestedNodeOnce(t *testing.T) {
 		}
 		w.settle(2 * time.Hour)
 		for i, m := range w.nodes {
-			if n := m.n; len(n.pool.byHash)+len(n.refs)+len(n.own)+len(n.mining)+n.pool.bytes+n.pool.owned != 0 {
+			if n := m.n; n.pool.len()+len(n.refs)+len(n.own)+len(n.mining)+n.pool.bytes+n.pool.owned != 0 {
 				t.Errorf("node %d has something left after all has expired", i)
 			}
 			for ref, got := range m.finals {

@@ -123,7 +123,7 @@ func (want packetWant) check(t *testing.T, p overlay.Packet) {
 		equal("batch", p.Batch(), transport.Hash(want.Batch))
 		equal("envelopes", len(p.Envelopes), len(want.Hashes))
 		for i, h := range want.Hashes {
-			equal("envelope", p.Envelopes[i].Hash[:], []byte(h))
+			equal("envelope", p.Envelopes[i].hashed(), transport.Hash(h))
 		}
 	case PoWRequirement:
 		equal("PoW", p.PoW, *want.PoW)

@@ -53,7 +53,7 @@ type peer struct {
 // awaited is a packet of own envelopes, among others, that may be confirmed.
 type awaited struct {
 	batch transport.Hash
-	own   []transport.Hash
+	own   []*entry
 }
 
 func (p *peer) wants(x *entry) bool {

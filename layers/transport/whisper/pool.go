@@ -20,6 +20,7 @@ const (
 
 // entry is one envelope in the pool. It is dead, and raw empty, once it has left.
 // The RLP is a copy of its own, so that it does not hold on to a whole packet.
+// There are tens of thousands: the fields take 96 bytes, as the allocator does.
 type entry struct {
 	hash   transport.Hash
 	raw    string
@@ -27,48 +28,57 @@ type entry struct {
 	seq    uint64  // position in the order of arrival
 	known  peerSet // peers it came from or was sent to
 	expiry uint32
-	due    int32 // index in the heap by expiry
 	worth  int32 // index in the heap by worth, or -1 if it must not be evicted
 	topic  transport.Topic
-	marks  marks
-	came   uint32 // unix seconds
+	life   life
 }
 
-type marks uint8
+// life is how many seconds an envelope had left to live when it came, and the
+// marks on it in the upper bits. maxMaxTTL is much less than what fits.
+type life uint32
 
 const (
-	markOwn      marks = 1 << iota // published by this node
-	markReported                   // was reported as Received
+	markOwn      life = 1 << (31 - iota) // published by this node
+	markReported                         // was reported as Received
+
+	marks = markOwn | markReported
 )
+
+func lifeOf(expiry uint32, now time.Time) life {
+	return life(min(max(int64(expiry)-now.Unix(), 0), int64(^marks)))
+}
 
 func (x *entry) dead() bool { return x.raw == "" }
 func (x *entry) cost() int  { return len(x.raw) + entryCost }
-func (x *entry) own() bool  { return x.marks&markOwn != 0 }
+func (x *entry) own() bool  { return x.life&markOwn != 0 }
 
-// pool holds the envelopes that have not expired: by hash, in the order of
+// came is when the envelope was pooled, in unix seconds.
+func (x *entry) came() int64 { return int64(x.expiry) - int64(x.life&^marks) }
+
+// pool holds the envelopes that have not expired: by what they are, in the order of
 // arrival, by expiry and by what they are worth keeping.
 type pool struct {
 	limit  int // bytes
 	bytes  int
 	owned  int // bytes of them that are own
-	byHash map[transport.Hash]*entry
+	lookup lookup
 	log    []*entry // ascending seq; with dead entries
 	next   uint64   // the next seq
 	dead   int      // in log
 	out    []*entry // evicted, until somebody has looked
-	due    dueHeap
+	due    dueHeap  // with dead entries, but none on top
 	worth  worthHeap
 }
 
 func newPool(limit int) pool {
-	return pool{limit: limit, byHash: map[transport.Hash]*entry{}}
+	return pool{limit: limit, lookup: lookup{first: map[uint64]*entry{}}}
 }
 
 // add puts e into the pool. It reports false if the pool is full of better
 // envelopes. Own envelopes are not evicted, so they get no more than half of it.
 func (p *pool) add(e *Envelope, pow float64, now time.Time, own bool) (*entry, bool) {
 	x := &entry{
-		hash: e.Hash, pow: pow, expiry: e.Expiry, topic: e.Topic, worth: -1, came: uint32(now.Unix()),
+		hash: e.Hash, pow: pow, expiry: e.Expiry, topic: e.Topic, worth: -1, life: lifeOf(e.Expiry, now),
 	}
 	if !p.makeRoom(len(e.raw)+entryCost, pow, own) {
 		return nil, false
@@ -77,7 +87,7 @@ func (p *pool) add(e *Envelope, pow float64, now time.Time, own bool) (*entry, b
 	x.seq = p.next
 	p.next++
 	p.bytes += x.cost()
-	p.byHash[x.hash] = x
+	p.lookup.put(x)
 	p.log = append(p.log, x)
 	heap.Push(&p.due, x)
 	heap.Push(&p.worth, x)
@@ -92,7 +102,7 @@ func (p *pool) claim(x *entry) {
 	if x.own() {
 		return
 	}
-	x.marks |= markOwn
+	x.life |= markOwn
 	p.owned += x.cost()
 	heap.Remove(&p.worth, int(x.worth))
 }
@@ -138,18 +148,41 @@ func (p *pool) remove(x *entry) {
 	if x.own() {
 		p.owned -= x.cost()
 	}
-	delete(p.byHash, x.hash)
-	heap.Remove(&p.due, int(x.due))
+	p.lookup.drop(x)
 	if x.worth >= 0 {
 		heap.Remove(&p.worth, int(x.worth))
 	}
 	x.raw = ""
 	x.known = peerSet{}
+	for len(p.due) > 0 && p.due[0].dead() {
+		heap.Pop(&p.due)
+	}
 	if p.dead++; p.dead > compactAfter && p.dead > len(p.log)/2 {
-		p.log = slices.Clip(slices.DeleteFunc(p.log, (*entry).dead))
-		p.dead = 0
+		p.compact()
 	}
 }
+
+// compact clears the log and the heap by expiry of what is dead. Both are made
+// small enough, because a pool of days grows with every burst.
+func (p *pool) compact() {
+	p.log = slices.Clip(slices.DeleteFunc(p.log, (*entry).dead))
+	p.due = slices.DeleteFunc(p.due, (*entry).dead)
+	heap.Init(&p.due)
+	p.dead = 0
+}
+
+// byHash looks for an envelope through all of the pool; nil if there is none.
+// Only those ask who ask seldom.
+func (p *pool) byHash(h transport.Hash) *entry {
+	for _, x := range p.log {
+		if x.hash == h && !x.dead() {
+			return x
+		}
+	}
+	return nil
+}
+
+func (p *pool) len() int { return p.lookup.len() }
 
 // since returns the log from seq on.
 func (p *pool) since(seq uint64) []*entry {

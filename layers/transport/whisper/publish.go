@@ -166,7 +166,7 @@ func (n *Node) offer(now time.Time, pub *publication, raw []byte, out *output) {
 // takeOwn puts an own envelope into the pool, from where peers get it.
 func (n *Node) takeOwn(now time.Time, pub *publication, e *Envelope, pow float64, out *output) {
 	pub.hash = e.Hash
-	x := n.pool.byHash[e.Hash]
+	x := n.pool.lookup.find(e)
 	taken := x != nil && (!x.own() || n.own[e.Hash][0].answered)
 	if x == nil {
 		var ok bool

@@ -146,8 +146,8 @@ func TestRepeatedPublishIsTheSameCommand(t *testing.T) {
 	}
 	below(t, n, t0, incoming(t, alice, codeAcknowledged, encodeAcknowledged(hashOf(payload)).Payload))
 	out := above(t, n, t0.Add(2*time.Second), publish)
-	if got := finals(out, publish.Ref); len(got) != 1 || len(n.pool.byHash) != 1 {
-		t.Errorf("answered: %v and a pool of %d, want Relayed and 1", got, len(n.pool.byHash))
+	if got := finals(out, publish.Ref); len(got) != 1 || n.pool.len() != 1 {
+		t.Errorf("answered: %v and a pool of %d, want Relayed and 1", got, n.pool.len())
 	}
 	out = above(t, n, t0.Add(17*time.Second), publish)
 	if got := ups[transport.Accepted](out); len(got) != 1 {
@@ -171,15 +171,15 @@ func TestSameEnvelopeUnderTwoRefsAnswersBoth(t *testing.T) {
 	if out := above(t, n, t0, third); len(finals(out, third.Ref)) != 1 {
 		t.Errorf("what is relayed already: %v", out.Up)
 	}
-	if len(n.pool.byHash) != 1 {
-		t.Errorf("pool of %d, want 1", len(n.pool.byHash))
+	if n.pool.len() != 1 {
+		t.Errorf("pool of %d, want 1", n.pool.len())
 	}
 }
 
 func TestPeersEnvelopePublishedAgainIsRelayed(t *testing.T) {
 	n := opened(t, nil)
 	hash := ups[transport.Accepted](above(t, n, t0, publish))[0].Hash
-	raw := []byte(n.pool.byHash[hash].raw)
+	raw := []byte(n.pool.byHash(hash).raw)
 
 	restarted := opened(t, nil)
 	connect(t, restarted, t0, alice)
@@ -295,7 +295,7 @@ func TestOwnEnvelopesGetHalfThePoolAndAreNotEvicted(t *testing.T) {
 		below(t, n, t0, arrival(t, alice, mined(0.0001, uint32(t0.Unix())+10, 10, chat, append(make([]byte, 100_000), byte(i)))))
 	}
 	own := 0
-	for _, x := range n.pool.byHash {
+	for _, x := range n.pool.lookup.first {
 		if x.own() {
 			own++
 		}

@@ -90,12 +90,12 @@ func (n *Node) pick(p *peer, b *bundle) bool {
 
 // expect remembers which own envelopes go out to p in a packet.
 func (n *Node) expect(p *peer, b *bundle) {
-	var own []transport.Hash
+	var own []*entry
 	for _, x := range b.entries {
 		switch {
 		case !x.own() || !n.unanswered(x):
 		case p.confirms:
-			own = append(own, x.hash)
+			own = append(own, x)
 		default:
 			p.unconfirmed = append(p.unconfirmed, x)
 		}
@@ -124,9 +124,9 @@ func (n *Node) acknowledged(p *peer, batch transport.Hash, refusals []Refusal, o
 	for _, r := range refusals {
 		refused[r.Hash] = true
 	}
-	for _, h := range own {
-		if x := n.pool.byHash[h]; x != nil && !refused[h] {
-			n.journal.fate(deedConfirmed, h, p.who)
+	for _, x := range own {
+		if !x.dead() && !refused[x.hash] {
+			n.journal.fate(deedConfirmed, x.hash, p.who)
 			n.returned(x, out)
 		}
 	}

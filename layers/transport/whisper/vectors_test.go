@@ -228,14 +228,14 @@ func checkAdmission(t *testing.T, n *Node, now time.Time, raw []byte, want, pow 
 	if err != nil {
 		t.Fatal(err)
 	}
-	n.FromBelow(now, overlay.Connected{Peer: overlay.PeerID{1}})
+	connect(t, n, now, overlay.PeerID{1})
 	out, err := n.FromBelow(now, arrival(t, overlay.PeerID{1}, raw))
 	if err != nil {
 		t.Fatal(err)
 	}
 	sent := sends(out)[overlay.PeerID{1}]
 	refused := sent[codeResponse] != nil
-	pooled := n.pool.byHash[e.Hash]
+	pooled := n.pool.byHash(e.Hash)
 	got := "drop_silently"
 	switch {
 	case pooled != nil && !refused:

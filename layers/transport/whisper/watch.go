@@ -122,11 +122,14 @@ func (n *Node) keptUp(now time.Time, c transport.Kept) {
 // it has come. If there is a keeper it is told once all of it is durable.
 // Only those who have said that they confirm, too, listen: the others know no
 // such packets, and for them the packet is not hashed.
-func (n *Node) confirm(p *peer, m Messages, in *intake) {
+func (n *Node) confirm(p *peer, in *intake) {
 	if !p.confirms {
 		return
 	}
-	h := held{m.Batch(), in.refusals, in.unkept}
+	if in.batch == (transport.Hash{}) {
+		in.batch = in.packet.Batch()
+	}
+	h := held{in.batch, in.refusals, in.unkept}
 	if len(in.unkept) == 0 {
 		n.send(p, h)
 		return

@@ -193,8 +193,8 @@ func TestEvictedEnvelopeIsConfirmedOnceItIsKept(t *testing.T) {
 		}
 		below(t, n, t0, overlay.Written{Peer: alice})
 	}
-	if len(n.pool.byHash) > 70 {
-		t.Fatalf("%d pooled: nothing was evicted", len(n.pool.byHash))
+	if n.pool.len() > 70 {
+		t.Fatalf("%d pooled: nothing was evicted", n.pool.len())
 	}
 	waiting := len(n.peers[alice].held.list)
 	if out := above(t, n, t0, transport.Kept{Mark: mark}); acks(out, alice) != waiting || waiting < 100 {

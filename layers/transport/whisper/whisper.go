@@ -239,7 +239,7 @@ func (n *Node) attach(out *output) {
 	clear(n.topics)
 	n.all = false
 	for _, x := range n.pool.log {
-		x.marks &^= markReported
+		x.life &^= markReported
 	}
 	n.announceReady(out)
 	if len(n.peers) > 0 {

@@ -353,10 +353,10 @@ func TestWakeIsAskedForWhenTheFirstEnvelopeExpires(t *testing.T) {
 		t.Errorf("wake at %v, want %v", out.Wake, want)
 	}
 	n.Wake(t0.Add(16 * time.Second))
-	if got := len(n.pool.byHash); got != 1 {
+	if got := n.pool.len(); got != 1 {
 		t.Errorf("pool of %d, want 1", got)
 	}
-	if out := n.Wake(t0.Add(61 * time.Second)); len(n.pool.byHash) != 0 || n.pool.bytes != 0 || !out.Wake.IsZero() {
-		t.Errorf("pool of %d, %d bytes, wake at %v", len(n.pool.byHash), n.pool.bytes, out.Wake)
+	if out := n.Wake(t0.Add(61 * time.Second)); n.pool.len() != 0 || n.pool.bytes != 0 || !out.Wake.IsZero() {
+		t.Errorf("pool of %d, %d bytes, wake at %v", n.pool.len(), n.pool.bytes, out.Wake)
 	}
 }
