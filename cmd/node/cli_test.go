@@ -18,6 +18,8 @@ var withoutJSON = map[string]string{
 	"strata config check": "says ok, or exits with 2",
 	"strata config print": "prints YAML",
 	"strata layer":        "prints its help",
+	"strata mail":         "prints its help",
+	"strata shh":          "prints its help",
 	"strata plugin":       "prints its help",
 	"strata plugin serve": "speaks the protocol of plugins",
 }

@@ -257,6 +257,7 @@ func TestCommandsPrintWhatTheNodeSays(t *testing.T) {
 		{"peers remove enode://3", "remove enode://3", []string{"removed enode://3"}},
 		{"status", "status", []string{
 			"node healthy, 2 peers, up since 2019-08-01 12:00:00, strata v1", "chat key " + key, "enode enode://1",
+			"process 0 MiB of memory, 0 goroutines",
 			"api 0 calls (0 busy, 0 timed out), 0 subscribers (0 cut off), 0 turned away", "",
 			"LAYER STATE SINCE RESTARTS QUEUE STEPS REFUSED QUARANTINED REASON",
 			"payload running 2019-08-01 12:00:00 3 4 5 6 7 -",
