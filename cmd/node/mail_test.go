@@ -140,6 +140,9 @@ func TestMailCommandsTellOfTheArchive(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &stats); code != exitOK || err != nil || len(stats) == 0 {
 		t.Errorf("mail stats: %d, %v, %s%s", code, err, out, errOut)
 	}
+	if code, out, errOut := command(t, append(at, "transport")...); code != exitOK || !strings.Contains(out, "clocks of others") || !strings.Contains(out, "taken in") {
+		t.Errorf("transport: %d, %s%s", code, out, errOut)
+	}
 	for _, args := range [][]string{{"mail", "verify"}, {"mail", "stats"}, {"mail", "prune", "--before", "1h"}} {
 		if code, out, errOut := command(t, append(at, args...)...); code != exitOK || out == "" {
 			t.Errorf("%v: %d, %s%s", args, code, out, errOut)
