@@ -2,7 +2,7 @@
 FUZZTIME ?= 30s
 BENCHTIME ?= 1s
 
-.PHONY: check build test race fmt vet lint fuzz bench bench-plugins bench-interop interop demo configs vectors
+.PHONY: check build test race fmt vet lint fuzz bench bench-plugins bench-mail bench-interop interop demo configs vectors
 
 check: fmt vet test
 
@@ -34,14 +34,18 @@ fuzz:
 		done; \
 	done
 
-# The figures of docs/benchmarks.md, but those of transport plugins.
+# The figures of docs/benchmarks.md, but those of transport plugins and of mail servers.
 bench:
-	go test -run '^$$' -bench . -skip '^BenchmarkPlugin' -benchmem -benchtime $(BENCHTIME) ./kernel/... ./actors/... ./layers/... ./cmd/node
+	go test -run '^$$' -bench . -skip '^Benchmark(Plugin|Archive|Query|Pages|Load)' -benchmem -benchtime $(BENCHTIME) ./kernel/... ./actors/... ./layers/... ./cmd/node
 
 # Those of transport plugins, and a table of libp2p against Whisper: some eight
 # minutes. Each does a fixed amount of work.
 bench-plugins:
 	STRATA_TABLE=1 go test -run '^$$' -bench '^BenchmarkPlugin' -benchtime 1x -timeout 20m ./cmd/node
+
+# Mail servers of a million envelopes, in both databases: some five minutes.
+bench-mail:
+	go test -run '^$$' -bench . -benchtime 10x -timeout 30m ./actors/edge/archive
 
 # Strata beside go-ethereum v1.9.20: some five minutes, on loopback only.
 bench-interop:
