@@ -74,6 +74,9 @@ for. Without a running node the archive of the configuration is opened.`,
 			}
 			return show(raw)
 		}, func(ctx context.Context, s archive.Store) error {
+			if err := s.Load(ctx); err != nil { // which counts the topics
+				return err
+			}
 			contents, err := s.Contents(ctx)
 			if err != nil {
 				return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -156,13 +157,14 @@ func (a *api) Explain(ctx context.Context, hash string) ([]transport.Fact, error
 		return nil, err
 	}
 	facts := e.Facts
-	if archive := a.server.node.Archive; archive != nil {
+	told := slices.ContainsFunc(facts, func(f transport.Fact) bool { return f.Deed == transport.Archived })
+	if archive := a.server.node.Archive; archive != nil && !told {
 		at, found, err := archive.Find(ctx, transport.Hash(b))
 		if err != nil {
 			return nil, err
 		}
 		if found {
-			facts = append(facts[:len(facts):len(facts)], transport.Fact{At: at, Deed: transport.Archived})
+			facts = append(facts[:len(facts):len(facts)], transport.Fact{At: at, Deed: transport.Archived, Detail: "the time is that of its sending"})
 		}
 	}
 	return notNil(facts), nil
