@@ -118,6 +118,3 @@ func (s *stranger) leave() {
 	s.conn.Close()
 	s.reading.Wait()
 }
-
-// meetWithin bounds a handshake with a busy node.
-const meetWithin = 20 * time.Second

@@ -43,8 +43,6 @@ const (
 	verbose   // a cursor longer than there may be
 )
 
-func (b temper) correct() bool { return b <= halting }
-
 // server is an archive.
 type server struct {
 	temper  temper
