@@ -207,6 +207,9 @@ func TestHostilePeerHarmsNobodyElse(t *testing.T) {
 			"unknown codes, and limits that are none",
 			[]packet{{20, []byte{1}}, {99, nil}, {99, data}}, false,
 		},
+		{"a sync request that is none", []packet{{123, data}}, true},
+		{"a sync response that is none", []packet{{124, data}}, true},
+		{"an end of a request that is none", []packet{{125, []byte{0xc0}}}, true},
 		{"a mail request that is none", []packet{{126, data}}, true},
 		{"direct messages that are none", []packet{{127, data}}, true},
 	}
