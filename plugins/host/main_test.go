@@ -88,7 +88,7 @@ func play(mode, arg string) {
 		}
 		fmt.Fprintln(os.Stderr, "\nafter")
 	case "panic-later":
-		onOpen = func() { go panic("seeded fault") }
+		onOpen = func() { go panic("seeded fault"); select {} }
 	case "exit-later":
 		onOpen = func() { os.Exit(7) }
 	case "hog":

@@ -194,18 +194,22 @@ func TestDialUnderWayEndsWithTheEdge(t *testing.T) {
 	closedByOther(t, c)
 }
 
-// pass forwards everything between two connections until both are closed.
-func pass(t *testing.T, a, b net.Conn) {
+// pass forwards everything between two connections until one of them is closed.
+// It closes both then, and the channel it returns.
+func pass(t *testing.T, a, b net.Conn) <-chan struct{} {
 	t.Helper()
+	over := make(chan struct{})
 	var wg sync.WaitGroup
 	for _, c := range [][2]net.Conn{{a, b}, {b, a}} {
 		wg.Go(func() {
-			if _, err := io.Copy(c[0], c[1]); err == nil {
-				c[0].Close()
-			}
+			io.Copy(c[0], c[1])
+			a.Close()
+			b.Close()
 		})
 	}
-	t.Cleanup(func() { a.Close(); b.Close(); wg.Wait() })
+	go func() { wg.Wait(); close(over) }()
+	t.Cleanup(func() { a.Close(); b.Close(); <-over })
+	return over
 }
 
 func TestNodeRemovedAtTheEndOfADialIsNotLinked(t *testing.T) {
@@ -221,8 +225,11 @@ func TestNodeRemovedAtTheEndOfADialIsNotLinked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pass(t, c, on)
-	b.ended(t, closed)
+	select {
+	case <-pass(t, c, on): // whichever end of it b saw first
+	case <-time.After(patience):
+		t.Fatal("a has not ended the connection")
+	}
 	if got := count[overlay.Connected](a.all()); got != 0 {
 		t.Errorf("%d links to a removed node", got)
 	}
