@@ -27,6 +27,12 @@ type Query struct {
 	Limit    int       // of the page, up to MaxPage; zero leaves it to the transport
 	Cursor   []byte    // of the page before; empty: the first
 	Server   string    // one of Archives.Servers, or anything else the transport can find; empty: the best
+
+	// Sync asks as an archive asks another one (packets 123 and 124 of Whisper).
+	// It needs a Server. The envelopes that come are whole, with Raw, and only
+	// those that the transport would have admitted when they were young. To a
+	// transport that makes no difference it is a Query like others.
+	Sync bool
 }
 
 // Cancel ends a Query early: its Queried follows with QueryCancelled.
