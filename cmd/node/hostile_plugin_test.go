@@ -23,11 +23,11 @@ import (
 
 const (
 	// answerWithin is how soon a node answers, whatever its transport does.
-	answerWithin = time.Second
+	answerWithin = 5 * time.Second
 
 	// stopWithin is how soon a node ends, whatever its transport does: 2 s for
 	// its Close, and then some.
-	stopWithin = 8 * time.Second
+	stopWithin = 20 * time.Second
 
 	// canary is a secret of the node: it stands in its environment, in files of
 	// its data folder and beside it, and no plugin may get to know it.
