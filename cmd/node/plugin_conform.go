@@ -26,6 +26,8 @@ type conformance struct {
 	asJSON, log   bool
 	confine       string
 	patience      time.Duration
+	only          []string
+	list          bool
 }
 
 func newPluginTestCommand() *cobra.Command {
@@ -48,14 +50,22 @@ transport with other settings has them in a file for --config:
 $PORT0, $PORT1 and $PORT2 become free ports. Write -- before a COMMAND whose
 arguments begin with a dash.`,
 		Example: `  strata plugin test ./mine
+  strata plugin test --rule 'publish.*' --rule close.again ./mine
   strata plugin test --junit report.xml -- /usr/bin/python3 -X dev ./mine.py`,
-		Args: commandArgs,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if c.list {
+				return noArgs(cmd, args)
+			}
+			return commandArgs(cmd, args)
+		},
 		RunE: c.run,
 	}
 	cmd.Flags().StringVarP(&c.config, "config", "c", "", "file with the settings of the nodes")
 	cmd.Flags().StringVar(&c.junit, "junit", "", "write a report in the form of JUnit to this file")
 	cmd.Flags().BoolVar(&c.log, "log", false, "show what the plugin logs")
 	cmd.Flags().DurationVar(&c.patience, "patience", 10*time.Second, "how long nodes may take to find each other, and envelopes to arrive")
+	cmd.Flags().StringArrayVar(&c.only, "rule", nil, "check this rule only, or those of a pattern such as publish.*; may be repeated")
+	cmd.Flags().BoolVar(&c.list, "list", false, "print the rules and end")
 	c.confineFlag(cmd)
 	jsonFlag(cmd, &c.asJSON, "one JSON object: name, version, ok, results")
 	return cmd
@@ -67,6 +77,13 @@ func (c *conformance) confineFlag(cmd *cobra.Command) {
 
 // run checks the plugin and prints the report.
 func (c *conformance) run(cmd *cobra.Command, args []string) error {
+	named, err := transporttest.RulesNamed(c.only)
+	if err != nil {
+		return misused(fmt.Errorf("--rule: %w", err))
+	}
+	if c.list {
+		return listRules(cmd, named, c.asJSON)
+	}
 	configs, err := nodeSettings(c.config)
 	if err != nil {
 		return misused(err)
@@ -84,6 +101,7 @@ func (c *conformance) run(cmd *cobra.Command, args []string) error {
 		New:      func(node int) (transport.Transport, error) { return startFor(cmd, command, node) },
 		Configs:  configs,
 		Patience: c.patience,
+		Only:     c.only,
 	}, each)
 	if c.asJSON {
 		err = report.JSON(cmd.OutOrStdout())
@@ -97,6 +115,17 @@ func (c *conformance) run(cmd *cobra.Command, args []string) error {
 		err = exitError{code: exitFailed}
 	}
 	return err
+}
+
+func listRules(cmd *cobra.Command, rules []transporttest.Rule, asJSON bool) error {
+	if asJSON {
+		return printJSON(cmd.OutOrStdout(), rules)
+	}
+	t := newTable(cmd.OutOrStdout(), "RULE", "MEANING")
+	for _, r := range rules {
+		t.row(r.ID, r.Text)
+	}
+	return t.flush()
 }
 
 // command returns how the plugin is run, in a folder that remove removes.

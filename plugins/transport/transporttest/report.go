@@ -30,6 +30,7 @@ type Result struct {
 type Report struct {
 	Name, Version string // as the transport says in Info; empty if it did not open
 	Results       []Result
+	Partial       bool // not all rules were to be checked
 }
 
 // OK reports whether no rule failed and one passed at least.
@@ -75,8 +76,11 @@ func (r Report) Summary() string {
 		name = r.Name + " " + r.Version
 	}
 	verdict := "conforms"
-	if !r.OK() {
+	switch {
+	case !r.OK():
 		verdict = "DOES NOT CONFORM"
+	case r.Partial:
+		verdict = "conforms to these rules"
 	}
 	return fmt.Sprintf("%s %s: %d passed, %d failed, %d warnings, %d do not apply",
 		name, verdict, r.count(Pass), r.count(Fail), r.count(Warn), r.count(Skip))

@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -259,5 +261,37 @@ func TestIllegalReportsAreNoticed(t *testing.T) {
 	}
 	if fault := illegal(transport.Report{Envelopes: []transport.Envelope{good}}, info); fault != "" {
 		t.Errorf("a good report: %s", fault)
+	}
+}
+
+func TestOnlyChosenRulesAreChecked(t *testing.T) {
+	target := Target{New: func(int) (transport.Transport, error) { return nil, errors.New("there is none") }}
+	for _, tt := range []struct {
+		only []string
+		want []string
+	}{
+		{[]string{"publish.taken"}, []string{"publish.taken"}},
+		{[]string{"receive.*", "publish.taken"}, []string{"publish.taken", "receive.waits", "receive.ends-on-cancel", "receive.ends-on-close", "receive.legal"}},
+	} {
+		target.Only = tt.only
+		var got []string
+		for _, r := range Check(t.Context(), target, nil).Results {
+			got = append(got, r.Rule.ID)
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%q: checked %q, want %q", tt.only, got, tt.want)
+		}
+	}
+	for _, bad := range []string{"publish.nothing", "[", ""} {
+		if got, err := RulesNamed([]string{"open.alone", bad}); err == nil || !strings.Contains(err.Error(), strconv.Quote(bad)) {
+			t.Errorf("%q: %v, %v", bad, got, err)
+		}
+		target.Only = []string{bad}
+		if r := Check(t.Context(), target, nil); r.OK() {
+			t.Errorf("%q: %+v", bad, r)
+		}
+	}
+	if all, err := RulesNamed(nil); err != nil || len(all) != len(Rules()) {
+		t.Errorf("%d rules, %v", len(all), err)
 	}
 }

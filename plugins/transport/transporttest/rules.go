@@ -2,12 +2,15 @@ package transporttest
 
 import (
 	"context"
+	"fmt"
+	"path"
+	"slices"
 )
 
 // Rule is a named statement of the contract.
 type Rule struct {
-	ID   string // stable: "method.property"
-	Text string
+	ID   string `json:"rule"` // stable: "method.property"
+	Text string `json:"text"`
 }
 
 // Rules returns the rules in the order in which they are checked.
@@ -17,6 +20,43 @@ func Rules() []Rule {
 		all = append(all, r.Rule)
 	}
 	return all
+}
+
+// RulesNamed returns the rules that Target.Only with these patterns chooses. An
+// error names a pattern that is of no rule.
+func RulesNamed(patterns []string) ([]Rule, error) {
+	chosen, err := chosenRules(patterns)
+	var all []Rule
+	for _, r := range chosen {
+		all = append(all, r.Rule)
+	}
+	return all, err
+}
+
+// chosenRules returns the rules that any of the patterns names, or all of them.
+func chosenRules(patterns []string) (chosen []rule, err error) {
+	if len(patterns) == 0 {
+		return rules, nil
+	}
+	used := make([]bool, len(patterns))
+	for _, r := range rules {
+		named := false
+		for i, p := range patterns {
+			match, err := path.Match(p, r.ID)
+			if err != nil {
+				return nil, fmt.Errorf("transporttest: rule %q: %w", p, err)
+			}
+			used[i] = used[i] || match
+			named = named || match
+		}
+		if named {
+			chosen = append(chosen, r)
+		}
+	}
+	if i := slices.Index(used, false); i >= 0 {
+		return nil, fmt.Errorf("transporttest: there is no rule %q", patterns[i])
+	}
+	return chosen, nil
 }
 
 // rule is a Rule and how it is checked: nil is a pass, a verdict is a warning

@@ -35,6 +35,10 @@ type Target struct {
 	// Patience is how long a delivery may take, and how long nodes may take to
 	// find each other. Zero means 10 s.
 	Patience time.Duration
+
+	// Only names the rules to check, by ID or by a pattern of package path such
+	// as publish.*; nil means all. Each must be of some rule.
+	Only []string
 }
 
 // DefaultConfigs returns settings with the names listen and peers, host:port
