@@ -39,7 +39,7 @@ func (n *Node) ingest(now time.Time, p *peer, m Messages, out *output) {
 	)
 	for i := range m.Envelopes {
 		e := &m.Envelopes[i]
-		if x := n.pool.lookup.find(e); x != nil {
+		if x := n.pool.find(e); x != nil {
 			e.Hash = x.hash
 			n.repeated(x, &in, out)
 			continue
@@ -63,7 +63,7 @@ func (n *Node) ingest(now time.Time, p *peer, m Messages, out *output) {
 // repeated takes an envelope that is pooled already.
 func (n *Node) repeated(x *entry, in *intake, out *output) {
 	n.duplicates++
-	x.known.set(in.from.slot)
+	n.pool.known.set(x, in.from.slot)
 	n.journal.move(deedRepeated, &x.hash, in.from.who)
 	if n.watch.keeps && x.seq >= n.watch.kept {
 		in.unkept = append(in.unkept, x.seq)
@@ -118,7 +118,7 @@ func (n *Node) admit(c candidate, in *intake) verdict {
 		return poolFull
 	}
 	n.counts[admitted]++
-	x.known.set(in.from.slot)
+	n.pool.known.set(x, in.from.slot)
 	n.journal.admit(deedCame, x, in.from.who)
 	if n.watch.keeps {
 		in.unkept = append(in.unkept, x.seq)

@@ -3,6 +3,7 @@ package whisper
 import (
 	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"runtime"
 	"testing"
 	"time"
@@ -164,6 +165,60 @@ func BenchmarkPooled(b *testing.B) {
 		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/count, "B/envelope")
 		runtime.KeepAlive(p)
 		runtime.KeepAlive(all)
+	}
+}
+
+// BenchmarkTurnover lets envelopes come and expire until the pool has been replaced
+// some times; one operation is all of them. It reports what a pooled one takes in
+// memory in the end: with one time to live they leave in the order they came in,
+// with many the gaps are everywhere.
+func BenchmarkTurnover(b *testing.B) {
+	const pooled, turns, perSecond = 20_000, 4, 20
+	for _, way := range []struct {
+		name string
+		ttl  func(*rand.Rand) int // seconds; pooled/perSecond in the mean
+	}{
+		{"one ttl", func(*rand.Rand) int { return pooled / perSecond }},
+		{"many ttls", func(r *rand.Rand) int { return 10 + int(r.ExpFloat64()*pooled/perSecond) }},
+	} {
+		b.Run(way.name, func(b *testing.B) {
+			var (
+				before, after runtime.MemStats
+				data          = make([]byte, 540)
+				random        = rand.New(rand.NewPCG(1, 2))
+				adds, live    = 0, 0
+			)
+			for b.Loop() {
+				b.StopTimer()
+				runtime.GC()
+				runtime.ReadMemStats(&before)
+				p := newPool(1 << 30)
+				b.StartTimer()
+				for i := range pooled * turns {
+					now := t0.Add(time.Duration(i/perSecond) * time.Second)
+					for p.expired(uint32(now.Unix())) != nil {
+					}
+					ttl := uint32(way.ttl(random))
+					binary.BigEndian.PutUint64(data, uint64(i))
+					raw := EncodeEnvelope(Envelope{Expiry: uint32(now.Unix()) + ttl, TTL: ttl, Topic: chat, Data: data, Nonce: 1})
+					e, _, err := parseEnvelope(raw)
+					if err != nil {
+						b.Fatal(err)
+					}
+					binary.BigEndian.PutUint64(e.Hash[:], uint64(i))
+					p.add(&e, 1, now, false)
+					adds++
+				}
+				b.StopTimer()
+				runtime.GC()
+				runtime.ReadMemStats(&after)
+				live = p.len()
+				b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/float64(live), "B/envelope")
+				runtime.KeepAlive(p)
+				b.StartTimer()
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(adds), "ns/envelope")
+		})
 	}
 }
 

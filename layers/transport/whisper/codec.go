@@ -72,7 +72,7 @@ func (c Codec) Decode(_ time.Time, code uint64, payload []byte) (overlay.Packet,
 	case mail.CodeSyncRequest:
 		return packet(mail.DecodeSyncRequest(payload))
 	case mail.CodeSyncResponse:
-		return packet(mail.DecodeSyncResponse(payload, envelopeList))
+		return packet(mail.DecodeSyncResponse(payload, weighedList))
 	case mail.CodeComplete:
 		return packet(mail.DecodeComplete(payload))
 	case mail.CodeRequest:

@@ -1,16 +1,13 @@
 package whisper
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"math"
-	"strings"
 	"time"
 
-	"github.com/stratanode/strata/layers"
-	"github.com/stratanode/strata/layers/overlay"
 	"github.com/stratanode/strata/layers/transport"
+	"github.com/stratanode/strata/layers/transport/whisper/mail"
 )
 
 // set carries out Set, all of it or nothing.
@@ -108,7 +105,7 @@ func (n *Node) direct(c transport.Direct, out *output) {
 // linked returns the link to a node given by its enode URL. The text that there
 // is none is go-ethereum's.
 func (n *Node) linked(url string) (*peer, error) {
-	id, err := nodeID(url)
+	id, _, err := mail.NodeOf(url)
 	if err != nil {
 		return nil, err
 	}
@@ -116,25 +113,4 @@ func (n *Node) linked(url string) (*peer, error) {
 		return p, nil
 	}
 	return nil, fmt.Errorf("Could not find peer with ID: %x", id[:]) //nolint:staticcheck // go-ethereum's text
-}
-
-// nodeID returns the id of the node that an enode URL names. The address in it
-// has no meaning here.
-func nodeID(url string) (overlay.PeerID, error) {
-	rest, ok := strings.CutPrefix(url, "enode://")
-	if !ok {
-		return overlay.PeerID{}, errors.New("whisper: enode URL: does not begin with enode://")
-	}
-	digits, _, _ := strings.Cut(rest, "@")
-	point, err := hex.DecodeString(digits)
-	if err != nil {
-		return overlay.PeerID{}, errors.New("whisper: enode URL: node key is not hex")
-	}
-	if len(point) != 64 {
-		return overlay.PeerID{}, fmt.Errorf("whisper: enode URL: node key of %d bytes, want 64", len(point))
-	}
-	if _, err := layers.ParsePublicKey(append([]byte{4}, point...)); err != nil {
-		return overlay.PeerID{}, fmt.Errorf("whisper: enode URL: node key: %w", err)
-	}
-	return layers.Keccak256(point), nil
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/stratanode/strata/layers/transport"
+	"github.com/stratanode/strata/layers/transport/whisper/internal/rlpwrite"
 )
 
 // The requirement is per byte of the RLP without nonce, which can be longer than
@@ -19,7 +20,7 @@ func TestMinedEnvelopeIsNeverJustBelowTheRequirement(t *testing.T) {
 		for _, ttl := range []uint32{10, 300, 70_000} {
 			p := transport.Publish{Topic: chat, Data: make([]byte, size), TTL: time.Duration(ttl) * time.Second}
 			w := n.newWork(t0, p)
-			short := len(appendList(nil, w.fields))
+			short := len(rlpwrite.List(nil, w.fields))
 			if zerosFor(0.002, nominalHeader+size, ttl) < w.zeros {
 				traps++
 			}
@@ -37,7 +38,7 @@ func TestMinedEnvelopeIsNeverJustBelowTheRequirement(t *testing.T) {
 		p := publishAs(byte(i))
 		p.Data = make([]byte, size)
 		hash := ups[transport.Accepted](above(t, n, t0, p))[0].Hash
-		e, err := DecodeEnvelope([]byte(n.pool.byHash(hash).raw))
+		e, err := DecodeEnvelope(n.pool.raw(n.pool.byHash(hash)))
 		if err != nil || e.PoW(0) < 0.002 {
 			t.Errorf("data %d: PoW %v, %v", size, e.PoW(0), err)
 		}

@@ -32,10 +32,10 @@ func TestTrustAndDirectNameWhatIsWrongWithTheNode(t *testing.T) {
 	tests := []struct {
 		name, node, want string
 	}{
-		{"no URL", "127.0.0.1:30303", "whisper: enode URL: does not begin with enode://"},
-		{"no hex", "enode://zz@127.0.0.1:1", "whisper: enode URL: node key is not hex"},
-		{"short key", "enode://0102@127.0.0.1:1", "whisper: enode URL: node key of 2 bytes, want 64"},
-		{"no point", "enode://" + strings.Repeat("11", 64) + "@127.0.0.1:1", "whisper: enode URL: node key: no secp256k1 public key"},
+		{"no URL", "127.0.0.1:30303", `mail: enode URL "127.0.0.1:30303": does not begin with enode://`},
+		{"no hex", "enode://" + strings.Repeat("zz", 64) + "@127.0.0.1:1", `mail: enode URL "enode://` + strings.Repeat("zz", 36) + `": node key is not hex`},
+		{"short key", "enode://0102@127.0.0.1:1", `mail: enode URL "enode://0102@127.0.0.1:1": node key of 4 hex digits, want 128`},
+		{"no point", "enode://" + strings.Repeat("11", 64) + "@127.0.0.1:1", `mail: enode URL "enode://` + strings.Repeat("11", 36) + `": node key: no secp256k1 public key`},
 		{"not linked", url, fmt.Sprintf("Could not find peer with ID: %x", id[:])},
 	}
 	for _, tt := range tests {

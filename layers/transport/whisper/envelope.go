@@ -11,6 +11,7 @@ import (
 
 	"github.com/stratanode/strata/layers"
 	"github.com/stratanode/strata/layers/transport"
+	"github.com/stratanode/strata/layers/transport/whisper/internal/rlpwrite"
 )
 
 // nominalHeader is what Size counts for everything but the data, in bytes. The
@@ -98,14 +99,14 @@ func EncodeEnvelope(e Envelope) []byte {
 func appendFields(b []byte, expiry, ttl uint32, topic transport.Topic, data []byte) []byte {
 	b = rlp.AppendUint64(b, uint64(expiry))
 	b = rlp.AppendUint64(b, uint64(ttl))
-	b = appendString(b, topic[:])
-	return appendString(b, data)
+	b = rlpwrite.String(b, topic[:])
+	return rlpwrite.String(b, data)
 }
 
 // sealFields puts header and nonce around what appendFields made.
 func sealFields(fields []byte, nonce uint64) []byte {
 	size := len(fields) + rlp.IntSize(nonce)
-	b := appendHeader(make([]byte, 0, size+maxHeader), listOffset, size)
+	b := rlpwrite.ListHeader(make([]byte, 0, size+rlpwrite.MaxHeader), size)
 	b = append(b, fields...)
 	return rlp.AppendUint64(b, nonce)
 }
@@ -139,11 +140,11 @@ func (e *Envelope) appendWork(b []byte) (_ []byte, size int) {
 	start := len(b)
 	if e.raw == nil {
 		fields := appendFields(nil, e.Expiry, e.TTL, e.Topic, e.Data)
-		b = append(appendHeader(b, listOffset, len(fields)), fields...)
+		b = append(rlpwrite.ListHeader(b, len(fields)), fields...)
 	} else {
 		content, _, _ := rlp.SplitList(e.raw) // was checked when it was read
 		content = content[:len(content)-rlp.IntSize(e.Nonce)]
-		b = append(appendHeader(b, listOffset, len(content)), content...)
+		b = append(rlpwrite.ListHeader(b, len(content)), content...)
 	}
 	size = len(b) - start
 	return binary.BigEndian.AppendUint64(b, e.Nonce), size

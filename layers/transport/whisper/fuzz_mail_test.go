@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"reflect"
 	"testing"
+	"time"
 
 	"github.com/ethereum/go-ethereum/rlp"
 
 	"github.com/stratanode/strata/layers/overlay"
 	"github.com/stratanode/strata/layers/transport"
+	"github.com/stratanode/strata/layers/transport/whisper/internal/rlpwrite"
 	"github.com/stratanode/strata/layers/transport/whisper/mail"
 )
 
@@ -25,6 +27,8 @@ func FuzzDecodeMailPackets(f *testing.F) {
 	f.Add(uint8(mail.CodeComplete), mail.Complete{Cursor: make([]byte, 36)}.Encode().Payload)
 	f.Add(uint8(mail.CodeComplete), mail.Complete{Failed: true, Reason: "no"}.Encode().Payload)
 	f.Add(uint8(mail.CodeSyncRequest), mail.SyncRequest{Upper: 9, Limit: 5, Bloom: make([]byte, BloomSize)}.Encode().Payload)
+	worth := mined(statusPoW, uint32(t0.Unix())-60, 50, chat, []byte("worth it"))
+	f.Add(uint8(mail.CodeSyncResponse), mail.SyncResponse{Envelopes: []transport.Envelope{{Raw: worth}, {Raw: b}}}.Encode().Payload)
 	f.Add(uint8(mail.CodeSyncResponse), mail.SyncResponse{Envelopes: []transport.Envelope{{Raw: a}}, Final: true, Error: "x"}.Encode().Payload)
 	f.Fuzz(func(t *testing.T, code uint8, payload []byte) {
 		codec := NewCodec(DefaultConfig())
@@ -46,6 +50,11 @@ func FuzzDecodeMailPackets(f *testing.F) {
 		case mail.SyncResponse:
 			again = p.Encode()
 			checkEnvelopes(t, p.Envelopes...)
+			for _, e := range p.Envelopes {
+				if d := decoded(t, e.Raw); e.PoW != d.PoW(0) {
+					t.Errorf("proof of work %v, want %v", e.PoW, d.PoW(0))
+				}
+			}
 		case mail.PlainRequest:
 			again = p.Encode()
 		case mail.Complete:
@@ -66,7 +75,11 @@ func FuzzDecodeMailPackets(f *testing.F) {
 		n.Wake(t0)
 		n.FromAbove(t0, transport.Watch{Keeps: true, Serves: true})
 		n.FromBelow(t0, overlay.Connected{Peer: alice, State: []overlay.Packet{confirming()}})
-		n.FromBelow(t0, overlay.Arrived{Peer: alice, Packet: p})
+		n.FromAbove(t0, transport.Query{From: t0.Add(-time.Hour), Server: alice.String(), Sync: true})
+		out, _ := n.FromBelow(t0, overlay.Arrived{Peer: alice, Packet: p})
+		if _, sync := p.(mail.SyncResponse); sync {
+			checkSynced(t, out)
+		}
 	})
 }
 
@@ -75,7 +88,7 @@ func rateLimits(r RateLimits) []byte {
 	for _, l := range r.Limits {
 		c = rlp.AppendUint64(c, l)
 	}
-	return appendList(nil, c)
+	return rlpwrite.List(nil, c)
 }
 
 func delivery(envelopes []transport.Envelope) overlay.Outgoing {
@@ -83,7 +96,7 @@ func delivery(envelopes []transport.Envelope) overlay.Outgoing {
 	for _, e := range envelopes {
 		list = append(list, e.Raw...)
 	}
-	return overlay.Outgoing{Code: mail.CodeDelivery, Payload: appendList(nil, list)}
+	return overlay.Outgoing{Code: mail.CodeDelivery, Payload: rlpwrite.List(nil, list)}
 }
 
 func checkEnvelopes(t *testing.T, envelopes ...transport.Envelope) {
@@ -91,6 +104,23 @@ func checkEnvelopes(t *testing.T, envelopes ...transport.Envelope) {
 		d := decoded(t, e.Raw)
 		if d.Hash != e.Hash || d.Topic != e.Topic || !bytes.Equal(d.Data, e.Data) || int64(d.Sent()) != e.Sent.Unix() {
 			t.Errorf("envelope %+v, want %+v", e, d)
+		}
+	}
+}
+
+// checkSynced checks that what a sync has brought could have been relayed.
+func checkSynced(t *testing.T, out output) {
+	gate := New(DefaultConfig()).gate
+	for _, h := range ups[transport.History](out) {
+		for _, e := range h.Envelopes {
+			d := decoded(t, e.Raw)
+			young := min(int64(d.Sent()), t0.Unix())
+			if _, v := gate.first(young, &d); v != admitted {
+				t.Errorf("passed on %+v, which is %v", d, v)
+			}
+			if v := gate.second(t0, d.Topic, d.PoW(0)); v != admitted {
+				t.Errorf("passed on %+v, which is %v", d, v)
+			}
 		}
 	}
 }

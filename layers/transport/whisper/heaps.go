@@ -1,7 +1,8 @@
 package whisper
 
 // dueHeap has the envelope that expires first on top. Entries do not know their
-// places in it: what is evicted, and that is rare, stays until it is cleared.
+// places in either heap: what leaves by another way stays until it is on top or
+// the heap is cleared.
 type dueHeap []*entry
 
 func (h dueHeap) Len() int           { return len(h) }
@@ -18,7 +19,7 @@ func (x *entry) before(y *entry) bool {
 }
 
 // worthHeap has the envelope on top that is worth least: that with the least
-// proof of work per byte and second, the oldest of those.
+// proof of work per byte and second, the oldest of those. Own ones are not evicted.
 type worthHeap []*entry
 
 func (h worthHeap) Len() int { return len(h) }
@@ -29,21 +30,9 @@ func (h worthHeap) Less(i, j int) bool {
 	return h[i].seq < h[j].seq
 }
 
-func (h worthHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].worth, h[j].worth = int32(i), int32(j)
-}
-
-func (h *worthHeap) Push(x any) {
-	x.(*entry).worth = int32(len(*h))
-	*h = append(*h, x.(*entry))
-}
-
-func (h *worthHeap) Pop() any {
-	x := pop((*[]*entry)(h))
-	x.worth = -1
-	return x
-}
+func (h worthHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *worthHeap) Push(x any)   { *h = append(*h, x.(*entry)) }
+func (h *worthHeap) Pop() any     { return pop((*[]*entry)(h)) }
 
 func pop(h *[]*entry) *entry {
 	n := len(*h) - 1

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stratanode/strata/layers/overlay"
 	"github.com/stratanode/strata/layers/transport"
+	"github.com/stratanode/strata/layers/transport/whisper/internal/rlpwrite"
 	"github.com/stratanode/strata/layers/transport/whisper/mail"
 )
 
@@ -140,7 +141,7 @@ func TestFullPoolKeepsWhatIsWorthMost(t *testing.T) {
 	if n.Counts()[admitted.String()] == 601 || n.Counts()[poolFull.String()] == 0 {
 		t.Errorf("counts %v: nothing was refused", n.Counts())
 	}
-	if live := n.pool.len(); len(n.pool.log) > 2*live+compactAfter+1 || len(n.pool.due) > len(n.pool.log) || len(n.pool.worth) != live {
+	if live := n.pool.len(); len(n.pool.log) > 2*live+compactAfter+1 || len(n.pool.due) > len(n.pool.log) || len(n.pool.worth) > len(n.pool.log) {
 		t.Errorf("%d pooled, log of %d, heaps of %d and %d", live, len(n.pool.log), len(n.pool.due), len(n.pool.worth))
 	}
 }
@@ -290,13 +291,13 @@ func TestDamagedPacketsDropThePeer(t *testing.T) {
 		{"NaN", codePoWRequirement, encodePoW(math.NaN()).Payload},
 		{"Inf", codePoWRequirement, encodePoW(math.Inf(1)).Payload},
 		{"negative", codePoWRequirement, encodePoW(-1).Payload},
-		{"long bloom", codeBloomFilter, appendString(nil, make([]byte, 65))},
-		{"short batch", codeAcknowledged, appendString(nil, make([]byte, 31))},
+		{"long bloom", codeBloomFilter, rlpwrite.String(nil, make([]byte, 65))},
+		{"short batch", codeAcknowledged, rlpwrite.String(nil, make([]byte, 31))},
 		{"response of three", codeResponse, []byte{0xc3, 2, 2, 2}},
 		{"sync request of four", mail.CodeSyncRequest, []byte{0xc4, 1, 2, 0x80, 3}},
 		{"sync response with a bad envelope", mail.CodeSyncResponse, []byte{0xc5, 0xc1, 0xc0, 0x80, 1, 0x80}},
-		{"short completion", mail.CodeComplete, appendString(nil, make([]byte, 31))},
-		{"long completion", mail.CodeComplete, appendString(nil, make([]byte, 101))},
+		{"short completion", mail.CodeComplete, rlpwrite.String(nil, make([]byte, 31))},
+		{"long completion", mail.CodeComplete, rlpwrite.String(nil, make([]byte, 101))},
 		{"request that is neither", mail.CodeRequest, []byte{0xc5, 1, 2, 3, 4, 5}},
 		{"delivery that is neither", mail.CodeDelivery, []byte{0xc5, 1, 2, 3, 4, 5}},
 		{"delivery of a string", mail.CodeDelivery, []byte{0x80}},

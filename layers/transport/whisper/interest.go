@@ -42,7 +42,7 @@ func (n *Node) reportPooled(out *output) {
 		}
 		x.life |= markReported
 		n.journal.fate(deedReported, x.hash, nil)
-		if found = append(found, plain(x.envelope())); len(found) == reportAtOnce {
+		if found = append(found, plain(n.pool.envelope(x))); len(found) == reportAtOnce {
 			report()
 		}
 	}

@@ -1,6 +1,7 @@
 package whisper
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"github.com/stratanode/strata/layers/transport"
@@ -19,7 +20,7 @@ type lookup struct {
 // beginning and end. That is expiry, topic, a part of the data, and the nonce.
 const traitHead, traitTail = 40, 24
 
-func trait[B []byte | string](raw B) uint64 {
+func trait(raw []byte) uint64 {
 	var b [traitHead + traitTail]byte
 	copy(b[:traitHead], raw)
 	copy(b[traitHead:], raw[max(0, len(raw)-traitTail):])
@@ -32,9 +33,9 @@ func trait[B []byte | string](raw B) uint64 {
 }
 
 // find returns the pooled envelope that e is a copy of, or nil.
-func (l *lookup) find(e *Envelope) *entry {
+func (l *lookup) find(b *blocks, e *Envelope) *entry {
 	x := l.first[trait(e.raw)]
-	if x != nil && x.raw == string(e.raw) {
+	if x != nil && bytes.Equal(b.raw(x.spot), e.raw) {
 		return x
 	}
 	if len(l.rest) == 0 {
@@ -44,8 +45,8 @@ func (l *lookup) find(e *Envelope) *entry {
 }
 
 // put adds what is not there.
-func (l *lookup) put(x *entry) {
-	t := trait(x.raw)
+func (l *lookup) put(x *entry, raw []byte) {
+	t := trait(raw)
 	if l.first[t] == nil {
 		l.first[t] = x
 		return
@@ -56,8 +57,8 @@ func (l *lookup) put(x *entry) {
 	l.rest[x.hash] = x
 }
 
-func (l *lookup) drop(x *entry) {
-	if t := trait(x.raw); l.first[t] == x {
+func (l *lookup) drop(x *entry, raw []byte) {
+	if t := trait(raw); l.first[t] == x {
 		delete(l.first, t)
 	} else {
 		delete(l.rest, x.hash)

@@ -38,7 +38,7 @@ func TestEnvelopesWithOneTraitAreToldApart(t *testing.T) {
 		t.Errorf("%d pooled, %d duplicates, %d admitted; want 4 of each", n.pool.len(), n.duplicates, n.counts[admitted])
 	}
 	for _, raw := range raws {
-		if x := n.pool.byHash(hashOf(raw)); x == nil || x.raw != string(raw) {
+		if x := n.pool.byHash(hashOf(raw)); x == nil || !bytes.Equal(n.pool.raw(x), raw) {
 			t.Errorf("%s is not pooled as it came", hashOf(raw))
 		}
 	}
@@ -58,15 +58,15 @@ func TestEnvelopeIsFoundAfterAnotherWithItsTraitHasLeft(t *testing.T) {
 		for j := range list {
 			e := list[j]
 			e.Hash = transport.Hash{} // as from the codec
-			x := p.lookup.find(&e)
+			x := p.find(&e)
 			if got, want := x != nil, j >= i; got != want {
 				t.Errorf("with %d gone, %d is found: %v, want %v", i, j, got, want)
 			}
-			if x != nil && x.raw != string(e.raw) {
+			if x != nil && !bytes.Equal(p.raw(x), e.raw) {
 				t.Errorf("%d is taken for another", j)
 			}
 		}
-		p.remove(p.lookup.find(&list[i]))
+		p.remove(p.find(&list[i]))
 	}
 	if p.len() != 0 || p.bytes != 0 {
 		t.Errorf("%d envelopes of %d bytes are left", p.len(), p.bytes)

@@ -2,6 +2,7 @@ package whisper
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/ethereum/go-ethereum/rlp"
 
@@ -89,6 +90,51 @@ func envelopeList(b []byte) ([]transport.Envelope, error) {
 	}
 	return list, nil
 }
+
+// weighedList is envelopeList with the proofs of work, too. Who sends packets 124
+// and was not asked to makes its own link slower, and nothing else.
+func weighedList(b []byte) ([]transport.Envelope, error) {
+	parsed, err := parseMessages(b)
+	if err != nil {
+		return nil, err
+	}
+	var (
+		list    = make([]transport.Envelope, 0, len(parsed))
+		scratch []byte
+	)
+	for batch := range slices.Chunk(parsed, weighAtOnce) {
+		var (
+			inputs [2 * weighAtOnce][]byte
+			works  [weighAtOnce]float64
+			sizes  [weighAtOnce]int
+			need   = 0
+		)
+		for i := range batch {
+			need += len(batch[i].raw) + nonceSize
+		}
+		scratch = slices.Grow(scratch[:0], need)
+		for i := range batch {
+			start := len(scratch)
+			scratch, sizes[i] = batch[i].appendWork(scratch)
+			inputs[2*i], inputs[2*i+1] = batch[i].raw, scratch[start:]
+		}
+		hashAll(inputs[:2*len(batch)], fourWay, func(k int, h [32]byte) {
+			if i := k / 2; k%2 == 0 {
+				batch[i].Hash = h
+			} else {
+				works[i] = powOf(h, sizes[i], batch[i].TTL)
+			}
+		})
+		for i := range batch {
+			list = append(list, batch[i].whole(works[i]))
+		}
+	}
+	return list, nil
+}
+
+// nonceSize is how many bytes the nonce has in what the proof of work is the
+// hash of. There it takes the place of at least one byte of the envelope.
+const nonceSize = 8
 
 // encodeDirect returns the packet of one envelope that skips the rules of the
 // relay. It is no list: go-ethereum takes nothing else.

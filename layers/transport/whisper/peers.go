@@ -35,7 +35,7 @@ type peer struct {
 
 	id       overlay.PeerID
 	who      *overlay.PeerID // the same, for those who remember it longer
-	slot     int             // in Node.slots, and in every peerSet
+	slot     int             // in Node.slots, and in the sets of entries
 	pow      float64
 	bloom    Bloom
 	full     bool // bloom matches everything
@@ -119,6 +119,11 @@ func (n *Node) connect(now time.Time, e overlay.Connected, out *output) {
 
 // takeSlot finds a free slot, and forgets what its last holder knew.
 func (n *Node) takeSlot(p *peer) int {
+	if slot, ok := n.heir.slots[p.id]; ok {
+		delete(n.heir.slots, p.id)
+		n.slots[slot] = p
+		return slot
+	}
 	slot := slices.Index(n.slots, nil)
 	if slot < 0 {
 		n.slots = append(n.slots, p)
@@ -126,7 +131,7 @@ func (n *Node) takeSlot(p *peer) int {
 	}
 	n.slots[slot] = p
 	for _, x := range n.pool.log {
-		x.known.clear(slot)
+		n.pool.known.clear(x, slot)
 	}
 	return slot
 }
@@ -134,6 +139,7 @@ func (n *Node) takeSlot(p *peer) int {
 func (n *Node) disconnect(now time.Time, id overlay.PeerID, out *output) {
 	p := n.peers[id]
 	if p == nil {
+		n.disinherit(id)
 		return
 	}
 	delete(n.peers, id)

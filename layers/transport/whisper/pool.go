@@ -16,19 +16,22 @@ const (
 	// compactAfter is how many dead entries the log may have at least before it
 	// is cleared of them.
 	compactAfter = 64
+
+	// compactPart is which part of the log may be dead, one in so many.
+	compactPart = 4
 )
 
-// entry is one envelope in the pool. It is dead, and raw empty, once it has left.
-// The RLP is a copy of its own, so that it does not hold on to a whole packet.
-// There are tens of thousands: the fields take 96 bytes, as the allocator does.
+// entry is one envelope in the pool. It is dead, and nowhere, once it has left.
+// There are tens of thousands: the fields take 80 bytes, as the allocator does,
+// and have no pointers for the collector to follow.
 type entry struct {
 	hash   transport.Hash
-	raw    string
 	pow    float64 // as it was admitted, which is at most what a peer computes
 	seq    uint64  // position in the order of arrival
-	known  peerSet // peers it came from or was sent to
+	known  uint64  // peers with the first slots that it came from or was sent to
+	spot   spot    // where its RLP is
 	expiry uint32
-	worth  int32 // index in the heap by worth, or -1 if it must not be evicted
+	far    uint32 // the set of the other peers
 	topic  transport.Topic
 	life   life
 }
@@ -48,9 +51,11 @@ func lifeOf(expiry uint32, now time.Time) life {
 	return life(min(max(int64(expiry)-now.Unix(), 0), int64(^marks)))
 }
 
-func (x *entry) dead() bool { return x.raw == "" }
-func (x *entry) cost() int  { return len(x.raw) + entryCost }
+func (x *entry) dead() bool { return x.spot == spot{} }
 func (x *entry) own() bool  { return x.life&markOwn != 0 }
+
+// fixed reports whether x must not be evicted, or has left.
+func (x *entry) fixed() bool { return x.own() || x.dead() }
 
 // came is when the envelope was pooled, in unix seconds.
 func (x *entry) came() int64 { return int64(x.expiry) - int64(x.life&^marks) }
@@ -61,13 +66,16 @@ type pool struct {
 	limit  int // bytes
 	bytes  int
 	owned  int // bytes of them that are own
+	blocks blocks
+	known  farPeers
 	lookup lookup
-	log    []*entry // ascending seq; with dead entries
-	next   uint64   // the next seq
-	dead   int      // in log
-	out    []*entry // evicted, until somebody has looked
-	due    dueHeap  // with dead entries, but none on top
-	worth  worthHeap
+	log    []*entry  // ascending seq; with dead entries
+	next   uint64    // the next seq
+	dead   int       // in log
+	out    []*entry  // evicted, until somebody has looked
+	due    dueHeap   // with dead entries, but none on top
+	full   bool      // it has been full, not long ago
+	worth  worthHeap // with fixed entries; empty unless full
 }
 
 func newPool(limit int) pool {
@@ -78,24 +86,36 @@ func newPool(limit int) pool {
 // envelopes. Own envelopes are not evicted, so they get no more than half of it.
 func (p *pool) add(e *Envelope, pow float64, now time.Time, own bool) (*entry, bool) {
 	x := &entry{
-		hash: e.Hash, pow: pow, expiry: e.Expiry, topic: e.Topic, worth: -1, life: lifeOf(e.Expiry, now),
+		hash: e.Hash, pow: pow, expiry: e.Expiry, topic: e.Topic, life: lifeOf(e.Expiry, now),
 	}
 	if !p.makeRoom(len(e.raw)+entryCost, pow, own) {
 		return nil, false
 	}
-	x.raw = string(e.raw)
 	x.seq = p.next
+	x.spot = p.blocks.put(x.seq, e.raw)
 	p.next++
-	p.bytes += x.cost()
-	p.lookup.put(x)
+	p.bytes += p.cost(x)
+	p.lookup.put(x, e.raw)
 	p.log = append(p.log, x)
 	heap.Push(&p.due, x)
-	heap.Push(&p.worth, x)
 	if own {
 		p.claim(x)
+	} else if p.full {
+		heap.Push(&p.worth, x)
 	}
 	return x, true
 }
+
+// raw returns the RLP of x, which must not be dead, to be read at once.
+func (p *pool) raw(x *entry) []byte { return p.blocks.raw(x.spot) }
+
+// size is the length of the RLP of x, which must not be dead.
+func (p *pool) size(x *entry) int { return p.blocks.size(x.spot) }
+
+func (p *pool) cost(x *entry) int { return p.size(x) + entryCost }
+
+// find returns the pooled envelope that e is a copy of, or nil.
+func (p *pool) find(e *Envelope) *entry { return p.lookup.find(&p.blocks, e) }
 
 // claim makes an envelope an own one, which is not evicted.
 func (p *pool) claim(x *entry) {
@@ -103,8 +123,24 @@ func (p *pool) claim(x *entry) {
 		return
 	}
 	x.life |= markOwn
-	p.owned += x.cost()
-	heap.Remove(&p.worth, int(x.worth))
+	p.owned += p.cost(x)
+}
+
+// least returns the envelope that is worth least, or nil if all are fixed. Most
+// pools are never full: the order is made when somebody asks for it.
+func (p *pool) least() *entry {
+	if !p.full {
+		p.full = true
+		p.worth = append(make(worthHeap, 0, len(p.log)), p.log...)
+		heap.Init(&p.worth)
+	}
+	for len(p.worth) > 0 && p.worth[0].fixed() {
+		heap.Pop(&p.worth)
+	}
+	if len(p.worth) == 0 {
+		return nil
+	}
+	return p.worth[0]
 }
 
 // makeRoom evicts what is worth less than a newcomer until that has room. If
@@ -115,9 +151,13 @@ func (p *pool) makeRoom(cost int, pow float64, own bool) bool {
 	}
 	var out []*entry
 	free := p.limit - p.bytes
-	for free < cost && len(p.worth) > 0 && (own || p.worth[0].pow <= pow) {
-		x := heap.Pop(&p.worth).(*entry)
-		free += x.cost()
+	for free < cost {
+		x := p.least()
+		if x == nil || !own && x.pow > pow {
+			break
+		}
+		heap.Pop(&p.worth)
+		free += p.cost(x)
 		out = append(out, x)
 	}
 	if free < cost {
@@ -144,31 +184,54 @@ func (p *pool) expired(now uint32) *entry {
 }
 
 func (p *pool) remove(x *entry) {
-	p.bytes -= x.cost()
+	p.bytes -= p.cost(x)
 	if x.own() {
-		p.owned -= x.cost()
+		p.owned -= p.cost(x)
 	}
-	p.lookup.drop(x)
-	if x.worth >= 0 {
-		heap.Remove(&p.worth, int(x.worth))
-	}
-	x.raw = ""
-	x.known = peerSet{}
+	p.lookup.drop(x, p.raw(x))
+	p.blocks.drop(x.spot)
+	x.spot = spot{}
 	for len(p.due) > 0 && p.due[0].dead() {
 		heap.Pop(&p.due)
 	}
-	if p.dead++; p.dead > compactAfter && p.dead > len(p.log)/2 {
+	if p.dead++; p.dead > compactAfter && p.dead > len(p.log)/compactPart {
 		p.compact()
+	}
+	for i := p.blocks.worst(); i != 0; i = p.blocks.worst() {
+		p.blocks.clear(i, p.spotOf)
 	}
 }
 
-// compact clears the log and the heap by expiry of what is dead. Both are made
-// small enough, because a pool of days grows with every burst.
+func (p *pool) spotOf(seq uint64) *spot {
+	if x := p.at(seq); x != nil {
+		return &x.spot
+	}
+	return nil
+}
+
+// compact clears the log and the heaps of what is dead. They are made small
+// enough, because a pool of days grows with every burst.
 func (p *pool) compact() {
-	p.log = slices.Clip(slices.DeleteFunc(p.log, (*entry).dead))
-	p.due = slices.DeleteFunc(p.due, (*entry).dead)
+	p.log = clipped(slices.DeleteFunc(p.log, (*entry).dead))
+	p.due = clipped(slices.DeleteFunc(p.due, (*entry).dead))
 	heap.Init(&p.due)
+	if p.full = p.full && p.bytes > p.limit/2; p.full {
+		p.worth = clipped(slices.DeleteFunc(p.worth, (*entry).fixed))
+		heap.Init(&p.worth)
+	} else {
+		p.worth = nil
+	}
+	p.known.keep(p.log)
 	p.dead = 0
+}
+
+// clipped returns list in memory of its own if it takes up less than half of
+// what it has.
+func clipped[L ~[]*entry](list L) L {
+	if len(list) < cap(list)/2 {
+		return append(make(L, 0, len(list)), list...)
+	}
+	return list
 }
 
 // byHash looks for an envelope through all of the pool; nil if there is none.

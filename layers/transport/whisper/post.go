@@ -30,6 +30,8 @@ func (n *Node) mailSettings() mail.Settings {
 		MaxMessage: n.gate.maxMessage,
 		Bundle:     min(n.cfg.BundleBytes, n.gate.maxMessage),
 		MinPoW:     n.gate.minPoW,
+		MaxTTL:     time.Duration(n.gate.maxTTL) * time.Second,
+		Skew:       syncAllowance * time.Second,
 		Make:       n.makeRequest,
 	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stratanode/strata/layers"
 	"github.com/stratanode/strata/layers/transport"
+	"github.com/stratanode/strata/layers/transport/whisper/internal/rlpwrite"
 )
 
 const (
@@ -73,7 +74,7 @@ func (n *Node) newWork(now time.Time, c transport.Publish) *work {
 	ttl := n.ttl(c.TTL)
 	expiry := uint32(now.Unix()) + ttl
 	fields := appendFields(make([]byte, 0, len(c.Data)+envelopeOverhead), expiry, ttl, c.Topic, c.Data)
-	short := appendList(nil, fields)
+	short := rlpwrite.List(nil, fields)
 	return &work{
 		fields: fields,
 		expiry: expiry,
@@ -166,7 +167,7 @@ func (n *Node) offer(now time.Time, pub *publication, raw []byte, out *output) {
 // takeOwn puts an own envelope into the pool, from where peers get it.
 func (n *Node) takeOwn(now time.Time, pub *publication, e *Envelope, pow float64, out *output) {
 	pub.hash = e.Hash
-	x := n.pool.lookup.find(e)
+	x := n.pool.find(e)
 	taken := x != nil && (!x.own() || n.own[e.Hash][0].answered)
 	if x == nil {
 		var ok bool
@@ -179,7 +180,7 @@ func (n *Node) takeOwn(now time.Time, pub *publication, e *Envelope, pow float64
 		}
 		n.journal.admit(deedPublished, x, nil)
 		if n.watch.on {
-			out.Up = append(out.Up, transport.Admitted{Mark: n.watch.mark(x), Envelopes: []transport.Envelope{x.envelope()}})
+			out.Up = append(out.Up, transport.Admitted{Mark: n.watch.mark(x), Envelopes: []transport.Envelope{n.pool.envelope(x)}})
 		}
 	}
 	n.pool.claim(x)

@@ -179,7 +179,7 @@ func TestSameEnvelopeUnderTwoRefsAnswersBoth(t *testing.T) {
 func TestPeersEnvelopePublishedAgainIsRelayed(t *testing.T) {
 	n := opened(t, nil)
 	hash := ups[transport.Accepted](above(t, n, t0, publish))[0].Hash
-	raw := []byte(n.pool.byHash(hash).raw)
+	raw := n.pool.raw(n.pool.byHash(hash))
 
 	restarted := opened(t, nil)
 	connect(t, restarted, t0, alice)

@@ -29,8 +29,8 @@ func plain(e transport.Envelope) transport.Envelope {
 func (e *Envelope) copied() *Envelope { return reparsed(slices.Clone(e.raw), e.Hash) }
 
 // envelope returns x as it is reported upwards, with memory of its own.
-func (x *entry) envelope() transport.Envelope {
-	return reparsed([]byte(x.raw), x.hash).whole(x.pow)
+func (p *pool) envelope(x *entry) transport.Envelope {
+	return reparsed(slices.Clone(p.raw(x)), x.hash).whole(x.pow)
 }
 
 // reparsed reads what was read before.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stratanode/strata/layers/overlay"
 	"github.com/stratanode/strata/layers/transport"
+	"github.com/stratanode/strata/layers/transport/whisper/internal/rlpwrite"
 )
 
 // MessageResponse confirms a packet of envelopes except for those it lists.
@@ -31,15 +32,15 @@ func (m MessageResponse) Size() int { return m.size }
 func encodeResponse(batch transport.Hash, refusals []Refusal) overlay.Outgoing {
 	var errs []byte
 	for _, r := range refusals[:min(len(refusals), maxRefusals)] {
-		item := appendString(nil, r.Hash[:])
+		item := rlpwrite.String(nil, r.Hash[:])
 		item = rlp.AppendUint64(item, r.Code)
-		item = appendString(item, []byte(r.Text))
-		errs = appendList(errs, item)
+		item = rlpwrite.String(item, []byte(r.Text))
+		errs = rlpwrite.List(errs, item)
 	}
-	body := appendList(appendString(nil, batch[:]), errs)
+	body := rlpwrite.List(rlpwrite.String(nil, batch[:]), errs)
 	return overlay.Outgoing{
 		Code:    codeResponse,
-		Payload: appendList(nil, appendList(rlp.AppendUint64(nil, responseVersion), body)),
+		Payload: rlpwrite.List(nil, rlpwrite.List(rlp.AppendUint64(nil, responseVersion), body)),
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"github.com/stratanode/strata/layers"
 	"github.com/stratanode/strata/layers/transport"
+	"github.com/stratanode/strata/layers/transport/whisper/internal/rlpwrite"
 )
 
 // Draft is an envelope that has no nonce yet.
@@ -29,7 +30,7 @@ type Search struct {
 // those who receive the envelope measure it. Below or at zero every nonce will do.
 func NewSearch(d Draft, pow float64) *Search {
 	fields := appendFields(make([]byte, 0, len(d.Data)+envelopeOverhead), d.Expiry, d.TTL, d.Topic, d.Data)
-	short := appendList(nil, fields)
+	short := rlpwrite.List(nil, fields)
 	return &Search{
 		fields: fields,
 		zeros:  zerosFor(pow, len(short), d.TTL),

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/stratanode/strata/layers/transport/whisper/internal/rlpwrite"
 )
 
 var draft = Draft{Expiry: 1_577_836_850, TTL: 50, Topic: chat, Data: make([]byte, 300)}
@@ -16,7 +18,7 @@ func TestSearchFindsTheSmallestNonceOfItsRange(t *testing.T) {
 		wide := rapid.Bool().Draw(t, "four-way")
 		s := NewSearch(draft, 0)
 		s.zeros = rapid.IntRange(0, 8).Draw(t, "zeros")
-		s.miner = newMiner(appendList(nil, s.fields), wide)
+		s.miner = newMiner(rlpwrite.List(nil, s.fields), wide)
 
 		var want, best uint64
 		found, most := false, -1
@@ -65,7 +67,7 @@ func TestEveryNonceWillDoForNoWork(t *testing.T) {
 func TestClonesSearchAtTheSameTime(t *testing.T) {
 	for _, wide := range []bool{false, true} {
 		s := NewSearch(draft, 0)
-		s.zeros, s.miner = 12, newMiner(appendList(nil, s.fields), wide)
+		s.zeros, s.miner = 12, newMiner(rlpwrite.List(nil, s.fields), wide)
 		want, found := s.Clone().Try(0, 1<<20)
 		if !found {
 			t.Fatal("no nonce found")

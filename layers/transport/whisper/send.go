@@ -6,6 +6,7 @@ import (
 	"github.com/stratanode/strata/layers"
 	"github.com/stratanode/strata/layers/overlay"
 	"github.com/stratanode/strata/layers/transport"
+	"github.com/stratanode/strata/layers/transport/whisper/internal/rlpwrite"
 )
 
 // bundle is a packet of envelopes.
@@ -55,21 +56,21 @@ func (n *Node) pick(p *peer, b *bundle) bool {
 	var (
 		picked = n.picked[:0]
 		size   = 0
-		alone  = n.gate.maxMessage - maxHeader
-		limit  = min(n.cfg.BundleBytes-maxHeader, alone)
+		alone  = n.gate.maxMessage - rlpwrite.MaxHeader
+		limit  = min(n.cfg.BundleBytes-rlpwrite.MaxHeader, alone)
 	)
 	cursor := n.pool.next
 	for _, x := range n.pool.since(p.cursor) {
-		if x.dead() || x.known.has(p.slot) || len(x.raw) > alone || !p.wants(x) || n.light && !x.own() {
+		if x.dead() || n.pool.known.has(x, p.slot) || n.pool.size(x) > alone || !p.wants(x) || n.light && !x.own() {
 			continue
 		}
-		if len(picked) > 0 && size+len(x.raw) > limit {
+		if len(picked) > 0 && size+n.pool.size(x) > limit {
 			cursor = x.seq
 			break
 		}
 		picked = append(picked, x)
-		size += len(x.raw)
-		x.known.set(p.slot)
+		size += n.pool.size(x)
+		n.pool.known.set(x, p.slot)
 		n.journal.move(deedForwarded, &x.hash, p.who)
 	}
 	p.cursor = cursor
@@ -80,9 +81,9 @@ func (n *Node) pick(p *peer, b *bundle) bool {
 	if slices.Equal(picked, b.entries) {
 		return true
 	}
-	payload := appendHeader(make([]byte, 0, size+maxHeader), listOffset, size)
+	payload := rlpwrite.ListHeader(make([]byte, 0, size+rlpwrite.MaxHeader), size)
 	for _, x := range picked {
-		payload = append(payload, x.raw...)
+		payload = append(payload, n.pool.raw(x)...)
 	}
 	*b = bundle{entries: slices.Clone(picked), payload: payload}
 	return true

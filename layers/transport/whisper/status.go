@@ -8,6 +8,7 @@ import (
 	"github.com/ethereum/go-ethereum/rlp"
 
 	"github.com/stratanode/strata/layers/overlay"
+	"github.com/stratanode/strata/layers/transport/whisper/internal/rlpwrite"
 )
 
 // Status is the greeting of a node (EIP-627 §Status). Bloom is full if the node
@@ -33,17 +34,17 @@ func (s Status) encode() overlay.Outgoing {
 	c := rlp.AppendUint64(nil, version)
 	c = rlp.AppendUint64(c, math.Float64bits(s.PoW))
 	if s.Bloom.Full() {
-		c = appendString(c, nil) // the empty filter says "everything"
+		c = rlpwrite.String(c, nil) // the empty filter says "everything"
 	} else {
-		c = appendString(c, s.Bloom[:])
+		c = rlpwrite.String(c, s.Bloom[:])
 	}
-	c = appendBool(c, s.Light)
-	c = appendBool(c, s.Confirmations)
+	c = rlpwrite.Bool(c, s.Light)
+	c = rlpwrite.Bool(c, s.Confirmations)
 	var limits []byte
 	for _, l := range s.RateLimits {
 		limits = rlp.AppendUint64(limits, l)
 	}
-	return overlay.Outgoing{Code: codeStatus, Payload: appendList(nil, appendList(c, limits))}
+	return overlay.Outgoing{Code: codeStatus, Payload: rlpwrite.List(nil, rlpwrite.List(c, limits))}
 }
 
 // decodeStatus reads a status packet as the deployed nodes do. Everything after

@@ -15,6 +15,7 @@ import (
 	"github.com/stratanode/strata/layers/layertest"
 	"github.com/stratanode/strata/layers/overlay"
 	"github.com/stratanode/strata/layers/transport"
+	"github.com/stratanode/strata/layers/transport/whisper/internal/rlpwrite"
 )
 
 // hexBytes is a byte string as the vectors write it.
@@ -77,7 +78,7 @@ func checkPoW(t *testing.T, v layertest.Vector) {
 	if in.Nonce != nil {
 		e.Nonce = uint64(*in.Nonce)
 	} else {
-		short := appendList(nil, appendFields(nil, e.Expiry, e.TTL, e.Topic, e.Data))
+		short := rlpwrite.List(nil, appendFields(nil, e.Expiry, e.TTL, e.Topic, e.Data))
 		for _, wide := range []bool{false, fourWay} {
 			nonce, found := newMiner(short, wide).search(want.TargetBits, 1<<24)
 			if !found || nonce != uint64(want.Nonce) {

@@ -90,7 +90,7 @@ func (n *Node) reportWatched(from uint64, out *output) {
 			continue
 		}
 		mark = n.watch.mark(x)
-		if found = append(found, x.envelope()); len(found) == reportAtOnce {
+		if found = append(found, n.pool.envelope(x)); len(found) == reportAtOnce {
 			report()
 		}
 	}

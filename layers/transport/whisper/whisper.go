@@ -52,6 +52,7 @@ type Node struct {
 	slots   []*peer // peers by their slots, with gaps
 	rescans []*peer // peers to be offered the whole pool again
 	early   []early
+	heir    heir
 
 	refs   map[layers.Ref]*publication
 	own    map[transport.Hash][]*publication // of pooled envelopes
@@ -149,10 +150,13 @@ func (n *Node) FromBelow(now time.Time, e overlay.Event) (out output, err error)
 	n.begin(now, &out)
 	switch e := e.(type) {
 	case overlay.Ready:
-		n.disconnectAll(&out)
+		n.linksBegin(&out)
 		n.greet(&out)
 		n.deliver(n.post.OverlayReady(now), &out)
 	case overlay.Connected:
+		if n.heir.waits {
+			break // it is repeated
+		}
 		n.connect(now, e, &out)
 		if len(n.early) > 0 {
 			n.replay(now, n.peers[e.Peer], &out)

@@ -8,6 +8,7 @@ import (
 	"github.com/stratanode/strata/layers"
 	"github.com/stratanode/strata/layers/overlay"
 	"github.com/stratanode/strata/layers/transport"
+	"github.com/stratanode/strata/layers/transport/whisper/internal/rlpwrite"
 )
 
 var (
@@ -71,7 +72,7 @@ func sealed(now time.Time, ttl uint32, topic transport.Topic, data string) []byt
 
 func mined(pow float64, expiry, ttl uint32, topic transport.Topic, data []byte) []byte {
 	fields := appendFields(nil, expiry, ttl, topic, data)
-	short := appendList(nil, fields)
+	short := rlpwrite.List(nil, fields)
 	nonce, _ := newMiner(short, fourWay).search(zerosFor(pow, len(short), ttl), 1<<26)
 	return sealFields(fields, nonce)
 }
@@ -80,7 +81,7 @@ func hashOf(raw []byte) transport.Hash { return layers.Keccak256(raw) }
 
 // payloadOf is packet 1 of some envelopes.
 func payloadOf(envelopes ...[]byte) []byte {
-	return appendList(nil, bytes.Join(envelopes, nil))
+	return rlpwrite.List(nil, bytes.Join(envelopes, nil))
 }
 
 // arrival is packet 1 as the overlay brings it.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stratanode/strata/layers/overlay"
 	"github.com/stratanode/strata/layers/transport"
+	"github.com/stratanode/strata/layers/transport/whisper/internal/rlpwrite"
 )
 
 // Packet codes (EIP-627 §Packet Codes; 11 and 12 are an extension of Status).
@@ -32,47 +33,6 @@ const (
 	// each, to what fits the default packet limit of every peer.
 	maxRefusals = 4096
 )
-
-// RLP prefixes and the longest header of a string or list, in bytes.
-const (
-	stringOffset = 0x80
-	listOffset   = 0xc0
-	maxHeader    = 9
-)
-
-// appendHeader appends the header of a string or list of size bytes.
-func appendHeader(b []byte, offset byte, size int) []byte {
-	if size < 56 {
-		return append(b, offset+byte(size))
-	}
-	n := 1
-	for size>>(8*n) > 0 {
-		n++
-	}
-	b = append(b, offset+55+byte(n))
-	for n--; n >= 0; n-- {
-		b = append(b, byte(size>>(8*n)))
-	}
-	return b
-}
-
-func appendString(b, s []byte) []byte {
-	if len(s) == 1 && s[0] < stringOffset {
-		return append(b, s[0])
-	}
-	return append(appendHeader(b, stringOffset, len(s)), s...)
-}
-
-func appendList(b, content []byte) []byte {
-	return append(appendHeader(b, listOffset, len(content)), content...)
-}
-
-func appendBool(b []byte, v bool) []byte {
-	if v {
-		return append(b, 1)
-	}
-	return append(b, stringOffset)
-}
 
 // parseMessages reads a packet of envelopes in place. Hashes are left to the
 // caller.
@@ -117,7 +77,7 @@ func decodePoW(payload []byte) (PoWRequirement, error) {
 }
 
 func encodeBloom(b Bloom) overlay.Outgoing {
-	return overlay.Outgoing{Code: codeBloomFilter, Payload: appendString(nil, b[:])}
+	return overlay.Outgoing{Code: codeBloomFilter, Payload: rlpwrite.String(nil, b[:])}
 }
 
 func decodeBloom(payload []byte) (BloomFilter, error) {
@@ -132,7 +92,7 @@ func decodeBloom(payload []byte) (BloomFilter, error) {
 }
 
 func encodeAcknowledged(batch transport.Hash) overlay.Outgoing {
-	return overlay.Outgoing{Code: codeAcknowledged, Payload: appendString(nil, batch[:])}
+	return overlay.Outgoing{Code: codeAcknowledged, Payload: rlpwrite.String(nil, batch[:])}
 }
 
 func decodeAcknowledged(payload []byte) (BatchAcknowledged, error) {

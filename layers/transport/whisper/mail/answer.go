@@ -32,17 +32,15 @@ func (p *Post) current(peer overlay.PeerID) *query {
 // others too.
 func (p *Post) takeDelivery(now time.Time, l *link, m Delivery, o *Out) {
 	q := p.current(l.peer.Peer)
-	if q == nil {
+	if q == nil || q.Sync {
 		p.takeUnasked(l, m.Envelopes, o)
 		return
 	}
-	q.heard = true
-	q.due = earlier(now.Add(p.cfg.Timeout), q.end)
-	q.budget -= max(1, len(m.Envelopes))
+	p.hear(now, q, len(m.Envelopes))
 	var wanted, others []transport.Envelope
 	for _, e := range m.Envelopes {
 		switch {
-		case len(q.topics) > 0 && !q.topics[e.Topic]:
+		case q.accidental(e.Topic):
 			p.stats.Accidental++
 			others = append(others, e)
 		case q.outside(e.Sent):
@@ -55,18 +53,37 @@ func (p *Post) takeDelivery(now time.Time, l *link, m Delivery, o *Out) {
 			wanted = append(wanted, e)
 		}
 	}
-	if len(wanted) > 0 {
-		q.count += len(wanted)
-		p.stats.Fetched += uint64(len(wanted))
-		o.Up = append(o.Up, transport.History{Ref: q.Ref, Server: q.server.name(), Envelopes: wanted})
-	}
+	p.pass(q, wanted, o)
 	if l.trusted && len(others) > 0 {
 		p.takeUnasked(l, others, o)
 	}
 	if q.budget < 0 {
-		p.finish(now, q, transport.QueryRefused, nil, "the server sends more than it was asked for", o)
+		p.finish(now, q, transport.QueryRefused, nil, errTooMuch, o)
 	}
 }
+
+// errTooMuch is why a server is given up that sends without end.
+const errTooMuch = "the server sends more than it was asked for"
+
+// hear notes a packet of so many envelopes that answers a query.
+func (p *Post) hear(now time.Time, q *query, envelopes int) {
+	q.heard = true
+	q.due = earlier(now.Add(p.cfg.Timeout), q.end)
+	q.budget -= max(1, envelopes)
+}
+
+// pass passes on the envelopes that a query has brought.
+func (p *Post) pass(q *query, envelopes []transport.Envelope, o *Out) {
+	if len(envelopes) == 0 {
+		return
+	}
+	q.count += len(envelopes)
+	p.stats.Fetched += uint64(len(envelopes))
+	o.Up = append(o.Up, transport.History{Ref: q.Ref, Server: q.server.name(), Envelopes: envelopes})
+}
+
+// accidental says whether a topic is in the bloom only and was not asked for.
+func (q *query) accidental(t transport.Topic) bool { return len(q.topics) > 0 && !q.topics[t] }
 
 func (p *Post) takeUnasked(l *link, envelopes []transport.Envelope, o *Out) {
 	switch {
@@ -92,7 +109,7 @@ func (q *query) outside(sent time.Time) bool {
 func (p *Post) takeComplete(now time.Time, l *link, m Complete, o *Out) {
 	q := p.current(l.peer.Peer)
 	i := -1
-	if q != nil {
+	if q != nil && !q.Sync {
 		i = slices.IndexFunc(q.attempts, func(a attempt) bool { return a.id == m.Request })
 	}
 	switch {
@@ -100,16 +117,21 @@ func (p *Post) takeComplete(now time.Time, l *link, m Complete, o *Out) {
 		p.stats.Unasked++
 	case !m.Failed:
 		q.server.works = &q.attempts[i].form
-		cursor := m.Cursor
-		if bytes.Equal(cursor, q.Cursor) {
-			cursor = nil // it would be asked for the same page for ever
-		}
-		p.finish(now, q, transport.QueryDone, cursor, "", o)
+		p.finish(now, q, transport.QueryDone, q.advanced(m.Cursor), "", o)
 	case i < len(q.attempts)-1:
 		// The server has read an earlier form only now. The next one is out.
 	default:
 		p.refused(now, q, m.Reason, o)
 	}
+}
+
+// advanced returns the cursor of the next page. With that of this page it would
+// be asked for the same one for ever.
+func (q *query) advanced(cursor []byte) []byte {
+	if bytes.Equal(cursor, q.Cursor) {
+		return nil
+	}
+	return cursor
 }
 
 // refused tries another form if the server seems not to have understood.

@@ -8,6 +8,7 @@ import (
 	"github.com/stratanode/strata/layers"
 	"github.com/stratanode/strata/layers/overlay"
 	"github.com/stratanode/strata/layers/transport"
+	"github.com/stratanode/strata/layers/transport/whisper/internal/rlpwrite"
 )
 
 const (
@@ -34,9 +35,9 @@ func rawOf(e transport.Envelope) sealed {
 	}
 	ttl := uint32(min(max(e.TTL/time.Second, 1), 1<<31))
 	b := appendUint(nil, seconds(e.Sent)+ttl)
-	b = appendString(appendUint(b, ttl), e.Topic[:])
-	b = rlp.AppendUint64(appendString(b, e.Data), 0)
-	raw := appendList(make([]byte, 0, len(b)+maxHeader), b)
+	b = rlpwrite.String(appendUint(b, ttl), e.Topic[:])
+	b = rlp.AppendUint64(rlpwrite.String(b, e.Data), 0)
+	raw := rlpwrite.List(make([]byte, 0, len(b)+rlpwrite.MaxHeader), b)
 	return sealed{raw, layers.Keccak256(raw)}
 }
 
@@ -85,7 +86,7 @@ func listOf(group []sealed) []byte {
 	for _, x := range group {
 		size += len(x.raw)
 	}
-	b := appendHeader(make([]byte, 0, size+maxHeader), listOffset, size)
+	b := rlpwrite.ListHeader(make([]byte, 0, size+rlpwrite.MaxHeader), size)
 	for _, x := range group {
 		b = append(b, x.raw...)
 	}
@@ -94,7 +95,7 @@ func listOf(group []sealed) []byte {
 
 // syncPart makes packet 124.
 func syncPart(group []sealed, cursor []byte, final bool, reason string) overlay.Outgoing {
-	b := appendString(listOf(group), cursor)
-	b = appendString(appendBool(b, final), []byte(reason))
-	return overlay.Outgoing{Code: CodeSyncResponse, Payload: appendList(make([]byte, 0, len(b)+maxHeader), b)}
+	b := rlpwrite.String(listOf(group), cursor)
+	b = rlpwrite.String(rlpwrite.Bool(b, final), []byte(reason))
+	return overlay.Outgoing{Code: CodeSyncResponse, Payload: rlpwrite.List(make([]byte, 0, len(b)+rlpwrite.MaxHeader), b)}
 }

@@ -46,7 +46,7 @@ func TestDefectLastSecondIsNoOverflow(t *testing.T) {
 	c.Connected(t0, s.connected("x"))
 	q := askFor(1)
 	q.To = time.Unix(1<<40, 0)
-	if r := readRequest(t, s.key, c.Query(t0, q)); r.to != 1<<32-1 {
+	if r := readRequest(t, s.key, c.Query(t0, q)); r.to != 1<<32-2 {
 		t.Errorf("asked to %d", r.to)
 	}
 }

@@ -21,34 +21,47 @@ const (
 // parseEnode reads enode://KEY@HOST:PORT, with ?discport=PORT behind it or
 // without. HOST is an IPv4 address, an IPv6 address in brackets or a DNS name.
 func parseEnode(url string) (overlay.PeerID, layers.PublicKey, error) {
-	fail := func(format string, args ...any) (overlay.PeerID, layers.PublicKey, error) {
-		return overlay.PeerID{}, layers.PublicKey{}, fmt.Errorf("mail: enode URL %.80q: "+format, append([]any{url}, args...)...)
-	}
-	rest, ok := strings.CutPrefix(url, enodeScheme)
-	if !ok {
-		return fail("does not begin with %s", enodeScheme)
-	}
-	digits, address, ok := strings.Cut(rest, "@")
-	if !ok || len(digits) != keyDigits {
-		return fail("want %d hex digits and @", keyDigits)
-	}
-	point, err := hex.DecodeString(digits)
+	id, key, err := NodeOf(url)
 	if err != nil {
-		return fail("%w", err)
+		return id, key, err
 	}
-	key, err := layers.ParsePublicKey(append([]byte{4}, point...))
-	if err != nil {
-		return fail("%w", err)
+	_, address, found := strings.Cut(url, "@")
+	if !found {
+		return overlay.PeerID{}, layers.PublicKey{}, urlError(url, errors.New("no address"))
 	}
 	address, discovery, found := strings.Cut(address, "?discport=")
 	if found && discovery != "0" && !isPort(discovery) {
-		return fail("discport is no port")
+		return overlay.PeerID{}, layers.PublicKey{}, urlError(url, errors.New("discport is no port"))
 	}
 	if err := checkAddress(address); err != nil {
-		return fail("%w", err)
+		return overlay.PeerID{}, layers.PublicKey{}, urlError(url, err)
+	}
+	return id, key, nil
+}
+
+// NodeOf returns the id and the key of the node that an enode URL names. The
+// address in it may be anything, or missing.
+func NodeOf(url string) (overlay.PeerID, layers.PublicKey, error) {
+	rest, ok := strings.CutPrefix(url, enodeScheme)
+	if !ok {
+		return overlay.PeerID{}, layers.PublicKey{}, urlError(url, errors.New("does not begin with "+enodeScheme))
+	}
+	digits, _, _ := strings.Cut(rest, "@")
+	if len(digits) != keyDigits {
+		return overlay.PeerID{}, layers.PublicKey{}, urlError(url, fmt.Errorf("node key of %d hex digits, want %d", len(digits), keyDigits))
+	}
+	point, err := hex.DecodeString(digits)
+	if err != nil {
+		return overlay.PeerID{}, layers.PublicKey{}, urlError(url, errors.New("node key is not hex"))
+	}
+	key, err := layers.ParsePublicKey(append([]byte{4}, point...))
+	if err != nil {
+		return overlay.PeerID{}, layers.PublicKey{}, urlError(url, fmt.Errorf("node key: %w", err))
 	}
 	return layers.Keccak256(point), key, nil
 }
+
+func urlError(url string, err error) error { return fmt.Errorf("mail: enode URL %.80q: %w", url, err) }
 
 // checkAddress tells what is wrong with HOST:PORT.
 func checkAddress(s string) error {

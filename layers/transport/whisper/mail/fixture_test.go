@@ -117,6 +117,15 @@ func parseList(b []byte) ([]transport.Envelope, error) {
 	return envelopes, nil
 }
 
+// worthList is parseList, and all envelopes have a proof of work.
+func worthList(b []byte) ([]transport.Envelope, error) {
+	envelopes, err := parseList(b)
+	for i := range envelopes {
+		envelopes[i].PoW = 1
+	}
+	return envelopes, err
+}
+
 // parseDelivery reads packet 127: a list, or a bare envelope.
 func parseDelivery(t fataler, b []byte) Delivery {
 	t.Helper()
@@ -151,7 +160,7 @@ func decode(t fataler, o overlay.Outgoing) Packet {
 	case CodeSyncRequest:
 		p, err = DecodeSyncRequest(o.Payload)
 	case CodeSyncResponse:
-		p, err = DecodeSyncResponse(o.Payload, parseList)
+		p, err = DecodeSyncResponse(o.Payload, worthList)
 	default:
 		t.Fatalf("packet with code %d", o.Code)
 	}
@@ -176,7 +185,9 @@ func made(topic transport.Topic, sent time.Time, data string) transport.Envelope
 
 // settings are those of a node with default limits. Nothing is mined.
 func settings() Settings {
-	return Settings{MaxMessage: 1 << 20, Bundle: 512 << 10, MinPoW: 0.002, Make: make0}
+	return Settings{
+		MaxMessage: 1 << 20, Bundle: 512 << 10, MinPoW: 0.002, MaxTTL: time.Hour, Skew: 10 * time.Second, Make: make0,
+	}
 }
 
 func make0(now time.Time, topic transport.Topic, data []byte) ([]byte, transport.Hash, error) {

@@ -10,6 +10,7 @@ import (
 	"github.com/ethereum/go-ethereum/rlp"
 
 	"github.com/stratanode/strata/layers/transport"
+	"github.com/stratanode/strata/layers/transport/whisper/internal/rlpwrite"
 )
 
 var seedRequest = request{
@@ -138,7 +139,7 @@ func FuzzDecodeComplete(f *testing.F) {
 	f.Add(Complete{Request: transport.Hash{1}, Last: transport.Hash{2}, Cursor: bytes.Repeat([]byte{3}, cursorSize)}.Encode().Payload)
 	f.Add(Complete{Request: transport.Hash{1}}.Encode().Payload)
 	f.Add(Complete{Request: transport.Hash{1}, Failed: true, Reason: "rate limit exceeded"}.Encode().Payload)
-	f.Add(appendString(nil, []byte("ERROR=short, but as long as an id is")))
+	f.Add(rlpwrite.String(nil, []byte("ERROR=short, but as long as an id is")))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c, err := DecodeComplete(b)
 		if err != nil {

@@ -39,7 +39,10 @@ type Config struct {
 type Settings struct {
 	MaxMessage int     // longest packet, in bytes
 	Bundle     int     // longest packet of several envelopes that is sent, in bytes
-	MinPoW     float64 // of the envelopes that requests come in
+	MinPoW     float64 // of the envelopes that requests come in, and of those of a sync
+
+	MaxTTL time.Duration // of the envelopes of a sync
+	Skew   time.Duration // by how much they may have been sent later than now
 
 	// Make makes a whole envelope with the proof of work that peers want.
 	Make func(now time.Time, topic transport.Topic, data []byte) (raw []byte, hash transport.Hash, err error)
@@ -54,6 +57,7 @@ type Post struct {
 	random   io.Reader
 	stats    Stats
 	links    map[overlay.PeerID]*link
+	owing    map[overlay.PeerID]bool // links of a Post before, not reported yet, on which the rest of a sync may come
 
 	servers   []*server // those of the configuration first, in its order
 	turn      uint64    // counts the ends of queries

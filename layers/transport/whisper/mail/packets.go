@@ -8,6 +8,7 @@ import (
 
 	"github.com/stratanode/strata/layers/overlay"
 	"github.com/stratanode/strata/layers/transport"
+	"github.com/stratanode/strata/layers/transport/whisper/internal/rlpwrite"
 )
 
 // PlainRequest is packet 126 in clear: a request that no mail server can refuse
@@ -42,10 +43,10 @@ func DecodePlainRequest(payload []byte) (PlainRequest, error) {
 
 // Encode returns p as a packet.
 func (p PlainRequest) Encode() overlay.Outgoing {
-	b := appendString(nil, p.ID[:])
+	b := rlpwrite.String(nil, p.ID[:])
 	b = appendUint(appendUint(appendUint(b, p.From), p.To), p.Limit)
-	b = appendString(appendString(b, p.Cursor), p.Bloom)
-	return overlay.Outgoing{Code: CodeRequest, Payload: appendList(nil, b)}
+	b = rlpwrite.String(rlpwrite.String(b, p.Cursor), p.Bloom)
+	return overlay.Outgoing{Code: CodeRequest, Payload: rlpwrite.List(nil, b)}
 }
 
 // SyncRequest is packet 123: a mail server asks another one for its archive.
@@ -76,14 +77,14 @@ func DecodeSyncRequest(payload []byte) (SyncRequest, error) {
 // Encode returns s as a packet.
 func (s SyncRequest) Encode() overlay.Outgoing {
 	b := appendUint(appendUint(nil, s.Lower), s.Upper)
-	b = appendUint(appendString(b, s.Bloom), s.Limit)
-	b = appendString(b, s.Cursor)
-	return overlay.Outgoing{Code: CodeSyncRequest, Payload: appendList(nil, b)}
+	b = appendUint(rlpwrite.String(b, s.Bloom), s.Limit)
+	b = rlpwrite.String(b, s.Cursor)
+	return overlay.Outgoing{Code: CodeSyncRequest, Payload: rlpwrite.List(nil, b)}
 }
 
 // SyncResponse is packet 124: a part of an archive, or the end of it.
 type SyncResponse struct {
-	Envelopes []transport.Envelope // with Raw
+	Envelopes []transport.Envelope // with Raw and PoW
 	Cursor    []byte
 	Final     bool
 	Error     string // what went wrong, as the peer says; it ends the answer too
@@ -91,7 +92,7 @@ type SyncResponse struct {
 }
 
 // DecodeSyncResponse reads the payload of a packet 124; list reads the RLP list
-// of envelopes in it.
+// of envelopes in it, and computes their PoW.
 func DecodeSyncResponse(payload []byte, list func([]byte) ([]transport.Envelope, error)) (SyncResponse, error) {
 	r := readList(payload)
 	s := SyncResponse{Bytes: len(payload)}
@@ -175,7 +176,7 @@ func (c Complete) Encode() overlay.Outgoing {
 		b = append(append(b, c.Request[:]...), c.Last[:]...)
 		b = append(b, c.Cursor...)
 	}
-	return overlay.Outgoing{Code: CodeComplete, Payload: appendString(nil, b)}
+	return overlay.Outgoing{Code: CodeComplete, Payload: rlpwrite.String(nil, b)}
 }
 
 // Size implements overlay.Packet.

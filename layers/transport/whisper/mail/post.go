@@ -16,6 +16,7 @@ import (
 func New(cfg Config, s Settings, sealer Sealer, random io.Reader) *Post {
 	p := &Post{cfg: cfg, settings: s, sealer: sealer, random: random, links: map[overlay.PeerID]*link{}}
 	p.recent.seen = map[transport.Hash]bool{}
+	p.owing = map[overlay.PeerID]bool{}
 	for _, url := range cfg.Servers {
 		id, key, err := parseEnode(url)
 		if err != nil {
@@ -32,6 +33,10 @@ type Stats struct {
 	Accidental uint64 // let through by the bloom though of another topic
 	Outside    uint64 // of another time than was asked for
 	Repeated   uint64 // more than once in one page
+	Future     uint64 // of a sync: sent later than now
+	BadTTL     uint64 // of a sync: without a time to live, or above the longest
+	Huge       uint64 // of a sync: longer than the longest packet
+	LowPoW     uint64 // of a sync: of too little work
 	Unasked    uint64 // packets of nobody who was asked or trusted
 	Asked      uint64 // requests of peers that were taken
 	Refused    uint64 // requests of peers that were answered with an error
@@ -46,6 +51,9 @@ type link struct {
 	peer    overlay.Connected
 	trusted bool
 	owed    int // answers handed over since the last Written
+
+	// late is until when more may come of a sync that has ended early; zero: nothing.
+	late time.Time
 }
 
 // Open begins. It is called once, before anything else, and makes the overlay
@@ -105,7 +113,9 @@ func (p *Post) Connected(now time.Time, c overlay.Connected) Out {
 		l.peer = c
 		return o
 	}
-	p.links[c.Peer] = &link{peer: c}
+	l := &link{peer: c}
+	p.links[c.Peer] = l
+	p.inherited(now, l)
 	if s := p.server(c.Peer); s != nil {
 		p.linked(now, s, &o)
 	}
@@ -120,6 +130,7 @@ func (p *Post) Disconnected(now time.Time, peer overlay.PeerID) Out {
 }
 
 func (p *Post) unlink(now time.Time, peer overlay.PeerID, o *Out) {
+	p.acquit(peer)
 	if p.links[peer] == nil {
 		return
 	}
@@ -149,7 +160,7 @@ func (p *Post) Packet(now time.Time, peer overlay.PeerID, packet Packet) Out {
 	case Complete:
 		p.takeComplete(now, l, m, &o)
 	case SyncResponse:
-		p.stats.Unasked++ // this node asks no mail server for its archive
+		p.takeSyncResponse(now, l, m, &o)
 	default:
 		panic("mail: unknown packet")
 	}

@@ -1,6 +1,7 @@
 package mail
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -28,6 +29,10 @@ const (
 	// stretch is for how many timeouts a query may last whose server is never
 	// silent for one.
 	stretch = 60
+
+	// lastSecond is the latest end that servers are asked for, in unix seconds: the
+	// deployed ones add one to it, and find nothing before the second 0.
+	lastSecond = math.MaxUint32 - 1
 )
 
 // query is a Query that is not answered yet.
@@ -38,6 +43,7 @@ type query struct {
 	bloom    bloom
 	named    bool // the caller has named the server
 	server   *server
+	over     bool // the answer to a sync has ended
 
 	forms    []form // still to be tried; the first is being tried
 	attempts []attempt
@@ -87,7 +93,10 @@ func newQuery(now time.Time, c transport.Query) (*query, error) {
 	if c.To.IsZero() {
 		q.to = seconds(now)
 	}
+	q.to = min(q.to, lastSecond)
 	switch {
+	case c.Sync && !q.named:
+		return q, errors.New("mail: server: a sync needs one")
 	case c.Limit < 0 || c.Limit > transport.MaxPage:
 		return q, fmt.Errorf("mail: limit: %d is not within 0 and %d", c.Limit, transport.MaxPage)
 	case len(c.Cursor) != 0 && len(c.Cursor) != cursorSize:
@@ -158,12 +167,16 @@ func (p *Post) finish(now time.Time, q *query, end transport.QueryEnd, cursor []
 	s := q.server
 	i := slices.Index(s.queue, q)
 	s.queue = slices.Delete(s.queue, i, i+1)
-	switch end {
-	case transport.QueryDone:
+	switch {
+	case q.Sync: // says nothing about how a server answers clients
+		if q.running() && !q.over {
+			s.link.late = now.Add(quarantine)
+		}
+	case end == transport.QueryDone:
 		p.turn++
 		s.won = p.turn
 		p.changed = true
-	case transport.QueryTimeout:
+	case end == transport.QueryTimeout:
 		p.turn++
 		s.lost = p.turn
 	}
@@ -179,13 +192,23 @@ func (q *query) answer(end transport.QueryEnd, cursor []byte, reason string, o *
 	o.Up = append(o.Up, e)
 }
 
-// run begins with the first query at a server, if it can and has not.
+// run begins with the first query at a server that may begin, unless one runs.
 func (p *Post) run(now time.Time, s *server, o *Out) {
 	if s.link == nil || len(s.queue) == 0 || s.queue[0].running() {
 		return
 	}
-	q := s.queue[0]
+	i := s.next(now)
+	if i < 0 {
+		s.detain(now)
+		return
+	}
+	q := s.queue[i]
+	s.queue = slices.Insert(slices.Delete(s.queue, i, i+1), 0, q)
 	q.forms = p.forms(s)
+	if q.Sync {
+		q.forms = []form{{layout: layoutSync}}
+		s.link.late = time.Time{}
+	}
 	q.end = now.Add(stretch * p.cfg.Timeout)
 	p.attempt(now, q, o)
 }
@@ -214,7 +237,10 @@ func (p *Post) put(now time.Time, q *query, f form) (packet overlay.Outgoing, id
 	case r.limit == 0:
 		r.limit = pageLimit
 	}
-	if f.layout == layoutPlain {
+	switch f.layout {
+	case layoutSync:
+		return q.putSync(r.limit), id, nil
+	case layoutPlain:
 		id = p.draw()
 		plain := PlainRequest{ID: id, From: r.from, To: r.to, Limit: r.limit, Cursor: r.cursor, Bloom: r.bloom}
 		return plain.Encode(), id, nil
@@ -232,47 +258,4 @@ func (p *Post) put(now time.Time, q *query, f form) (packet overlay.Outgoing, id
 	}
 	raw, id, err := p.settings.Make(now, transport.Topic{}, data)
 	return overlay.Outgoing{Code: CodeRequest, Payload: raw}, id, err
-}
-
-// wakeQueries ends or repeats what has waited long enough.
-func (p *Post) wakeQueries(now time.Time, o *Out) {
-	for _, s := range slices.Clone(p.servers) {
-		for _, q := range slices.Clone(s.queue) {
-			switch {
-			case q.due.IsZero() || now.Before(q.due):
-			case !q.running():
-				p.finish(now, q, transport.QueryNobody, nil, fmt.Sprintf("no link to the server within %v", p.cfg.Timeout), o)
-			case !q.heard && s.works == nil && len(q.forms) > 1:
-				q.forms = q.forms[1:]
-				p.attempt(now, q, o)
-			case !now.Before(q.end):
-				p.finish(now, q, transport.QueryTimeout, nil, fmt.Sprintf("no end within %v", stretch*p.cfg.Timeout), o)
-			default:
-				p.finish(now, q, transport.QueryTimeout, nil, fmt.Sprintf("silent for %v", p.cfg.Timeout), o)
-			}
-		}
-	}
-}
-
-// nextTimeout returns when wakeQueries has something to do; zero: never.
-func (p *Post) nextTimeout() (next time.Time) {
-	for _, s := range p.servers {
-		for _, q := range s.queue {
-			if !q.due.IsZero() {
-				next = earlier(q.due, next)
-			}
-			if q.running() {
-				break // the others wait for it
-			}
-		}
-	}
-	return next
-}
-
-// earlier returns the earlier of two times; a zero one does not count.
-func earlier(a, b time.Time) time.Time {
-	if b.IsZero() || !a.IsZero() && a.Before(b) {
-		return a
-	}
-	return b
 }

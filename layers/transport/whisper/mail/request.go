@@ -10,6 +10,7 @@ import (
 	"github.com/ethereum/go-ethereum/rlp"
 
 	"github.com/stratanode/strata/layers/transport"
+	"github.com/stratanode/strata/layers/transport/whisper/internal/rlpwrite"
 )
 
 // layout is how the contents of a request are written down.
@@ -21,6 +22,7 @@ const (
 	layoutRLP5                // the written specification 4/WHISPER-MAILSERVER
 	layoutFixed               // the oldest clients: no RLP
 	layoutPlain               // in clear, with an id
+	layoutSync                // packet 123: for the archive of a mail server, and with no id
 )
 
 // request is what a request of any form says.
@@ -121,19 +123,19 @@ func (q request) encode() []byte {
 		return q.encodeFixed()
 	}
 	b := appendUint(appendUint(nil, q.from), q.to)
-	b = appendString(b, q.bloom)
+	b = rlpwrite.String(b, q.bloom)
 	if q.layout == layoutRLP7 {
 		topics := make([]byte, 0, topicLen*len(q.topics))
 		for _, t := range q.topics {
-			topics = appendString(topics, t[:])
+			topics = rlpwrite.String(topics, t[:])
 		}
-		b = appendList(b, topics)
+		b = rlpwrite.List(b, topics)
 	}
-	b = appendString(appendUint(b, q.limit), q.cursor)
+	b = rlpwrite.String(appendUint(b, q.limit), q.cursor)
 	if q.layout != layoutRLP5 {
-		b = appendBool(b, q.batch)
+		b = rlpwrite.Bool(b, q.batch)
 	}
-	return appendList(nil, b)
+	return rlpwrite.List(nil, b)
 }
 
 func (q request) encodeFixed() []byte {

@@ -164,7 +164,7 @@ func (p *Post) unlinked(now time.Time, s *server, o *Out) {
 	s.queue = nil
 	for _, q := range queue {
 		switch {
-		case q.running():
+		case q.running() && !q.Sync:
 			p.turn++
 			s.lost = p.turn
 			q.answer(transport.QueryGone, nil, "the link ended", o)

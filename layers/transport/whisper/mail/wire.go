@@ -31,13 +31,6 @@ const (
 	topicLen = 5
 )
 
-// RLP prefixes and the longest header of a string or list, in bytes.
-const (
-	stringOffset = 0x80
-	listOffset   = 0xc0
-	maxHeader    = 9
-)
-
 var errFollows = errors.New("more items than there should be")
 
 // reader takes the items of a list one by one. After the first fault it yields
@@ -131,38 +124,4 @@ func (r *reader) end() error {
 	return r.err
 }
 
-// appendHeader appends the header of a string or list of size bytes.
-func appendHeader(b []byte, offset byte, size int) []byte {
-	if size < 56 {
-		return append(b, offset+byte(size))
-	}
-	n := 1
-	for size>>(8*n) > 0 {
-		n++
-	}
-	b = append(b, offset+55+byte(n))
-	for n--; n >= 0; n-- {
-		b = append(b, byte(size>>(8*n)))
-	}
-	return b
-}
-
-func appendString(b, s []byte) []byte {
-	if len(s) == 1 && s[0] < stringOffset {
-		return append(b, s[0])
-	}
-	return append(appendHeader(b, stringOffset, len(s)), s...)
-}
-
-func appendList(b, content []byte) []byte {
-	return append(appendHeader(b, listOffset, len(content)), content...)
-}
-
 func appendUint(b []byte, x uint32) []byte { return rlp.AppendUint64(b, uint64(x)) }
-
-func appendBool(b []byte, v bool) []byte {
-	if v {
-		return append(b, 1)
-	}
-	return append(b, stringOffset)
-}
