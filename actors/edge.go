@@ -81,14 +81,15 @@ type bottom[C, E any] struct {
 	edge   Edge[C]
 	out    Outlet[E]
 	valve  *valve[E]
+	heed   func(C) bool // once it is retired: what it is still told
 	opened bool
 	closed bool
 }
 
 // takes implements tenant.
 func (b *bottom[C, E]) takes(m any) (command, event bool) {
-	_, command = m.(*stamped[C])
-	return command, false
+	c, command := m.(*stamped[C])
+	return command && (b.heed == nil || b.heed(c.m)), false
 }
 
 // hear implements tenant.
@@ -123,11 +124,26 @@ func (b *bottom[C, E]) begin() {
 	})
 }
 
+// comeBack implements tenant.
+func (b *bottom[C, E]) comeBack(back any) {
+	b.heed = nil
+	b.begin()
+	if c, ok := back.(C); ok {
+		b.edge.FromAbove(c)
+	}
+}
+
+// inherit implements tenant. What an edge has begun goes on without the tenant.
+func (b *bottom[C, E]) inherit(tenant) {}
+
 // settle implements tenant.
 func (b *bottom[C, E]) settle() error { return nil }
 
 // retire implements tenant.
-func (b *bottom[C, E]) retire(keep any) { b.valve.filter(keep.(func(E) bool)) }
+func (b *bottom[C, E]) retire(x exit) {
+	b.heed = x.heed.(func(C) bool)
+	b.valve.filter(x.keep.(func(E) bool))
+}
 
 // end implements tenant.
 func (b *bottom[C, E]) end() { b.close() }

@@ -29,7 +29,8 @@ type Layer[C, E, BC, BE any] struct {
 	parent     *actor.PID
 	doCommit   any // messages to itself, made once
 	doRetry    any
-	keep       func(E) bool      // once it is retired: what it may still report
+	keep       func(E) bool      // once it is retired: what it may still report,
+	heed       func(C) bool      // and what it is still told
 	first      *performed[E, BC] // the first Wake, until it is carried out
 	protocol   layers.Protocol[C, E, BC, BE]
 	saved      *saved
@@ -65,9 +66,9 @@ func newLayer[C, E, BC, BE any](
 
 // takes implements tenant.
 func (l *Layer[C, E, BC, BE]) takes(m any) (command, event bool) {
-	_, command = m.(*stamped[C])
+	c, command := m.(*stamped[C])
 	_, event = m.(*stamped[BE])
-	return command, event
+	return command && (l.heed == nil || l.heed(c.m)), event
 }
 
 // hear implements tenant.
@@ -128,7 +129,24 @@ func (l *Layer[C, E, BC, BE]) settle() error {
 }
 
 // retire implements tenant.
-func (l *Layer[C, E, BC, BE]) retire(keep any) { l.keep = keep.(func(E) bool) }
+func (l *Layer[C, E, BC, BE]) retire(x exit) {
+	l.keep, l.heed = x.keep.(func(E) bool), x.heed.(func(C) bool)
+}
+
+// comeBack implements tenant. No layer comes back: its successor is its heir.
+func (l *Layer[C, E, BC, BE]) comeBack(any) { l.keep, l.heed = nil, nil }
+
+// inherit implements tenant.
+func (l *Layer[C, E, BC, BE]) inherit(from tenant) {
+	heir, able := l.protocol.(layers.Heir[C, E, BC, BE])
+	before, same := from.(*Layer[C, E, BC, BE])
+	if !able || !same {
+		return
+	}
+	defer l.guard(nil, nil)
+	at := now()
+	l.perform(performed[E, BC]{heir.Succeed(at, before.protocol), at, newSpan(), nil, nil})
+}
 
 // end implements tenant.
 func (l *Layer[C, E, BC, BE]) end() {

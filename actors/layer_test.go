@@ -124,7 +124,13 @@ type rig struct {
 
 func start(t testing.TB, build func(layers.Saved) *counter) *rig {
 	t.Helper()
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	return startLogged(t, io.Discard, build)
+}
+
+// startLogged is start with a log that is kept.
+func startLogged(t testing.TB, w io.Writer, build func(layers.Saved) *counter) *rig {
+	t.Helper()
+	log := slog.New(slog.NewTextHandler(w, nil))
 	r := &rig{kernel: kernel.New(log), store: actortest.NewStore(), tracer: actors.NewTracer(1000)}
 	r.stack = actors.NewStack(r.kernel, r.store, r.tracer, log)
 	r.floor = actortest.NewFloor(r.stack, floorSlot)

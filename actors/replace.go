@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -16,52 +17,76 @@ import (
 type Candidate struct {
 	slot     string
 	producer *producer
-	keep     any // func(E) bool; see Phase
-	phase    time.Duration
+	exit     exit // of the resident before
+	back     any  // C; see Phase
 	err      error
 }
 
-// Phase says how long the resident before is phased out: it gets no more
-// commands, but still hears the slot below, and what it reports still goes up if
-// keep wants it. So nothing is lost that others sent while they did not know. A
-// layer that keeps records must not be phased out: its successor has them. One
-// whose successor stands on the same slot is not: that slot has one master.
-type Phase[E any] struct {
-	Keep func(E) bool
+// Phase says how the resident before is phased out: it still hears the slot
+// below, of the commands only those that Heed wants, and what it reports still
+// goes up if Keep wants it. So nothing is lost that others sent while they did
+// not know. A layer that keeps records must not be phased out: its successor has
+// them. One whose successor stands on the same slot is not: that slot has one
+// master, who takes over what was begun if it is a layers.Heir.
+//
+// Several may be phased out at a time. The oldest ends if there are too many.
+type Phase[C, E any] struct {
+	Keep func(E) bool // nil: nothing
+	Heed func(C) bool // nil: nothing
 	Out  time.Duration
+
+	// Back is what the candidate is told if it is an edge that is itself being
+	// phased out, and so comes back as it is: what makes it say again what it says
+	// at its start. May be nil.
+	Back C
 }
 
 // LayerFor returns a layer as a candidate for slot, standing on below; see Stand.
 func LayerFor[C, E, BC, BE any, P layers.Protocol[C, E, BC, BE]](
-	s *Stack, slot Slot[C, E], below Slot[BC, BE], build func(layers.Saved) P, phase Phase[E],
+	s *Stack, slot Slot[C, E], below Slot[BC, BE], build func(layers.Saved) P, phase Phase[C, E],
 ) Candidate {
-	c := Candidate{slot: string(slot), keep: phase.wants(), phase: phase.Out}
-	switch p := s.places[string(slot)]; {
-	case p == nil || p.seat.produce.Load() == nil:
-		c.err = fmt.Errorf("there is no slot %s", slot)
+	c := candidate(s, slot, phase)
+	switch {
+	case c.err != nil:
 	case s.places[string(below)] == nil:
 		c.err = fmt.Errorf("it stands on the slot %s, which is empty", below)
 	default:
-		c.producer = layerProducer(s, p, below, build)
+		c.producer = layerProducer(s, s.places[string(slot)], below, build)
 	}
 	return c
 }
 
-// wants returns the filter of a phase, never nil.
-func (p Phase[E]) wants() func(E) bool {
-	if p.Keep == nil {
-		return func(E) bool { return false }
+// EdgeFor returns an edge as a candidate for slot; see StandEdge. A candidate may
+// be used again. While the edge that it has brought is being phased out, this one
+// comes back, and no other is opened.
+func EdgeFor[C, E any](s *Stack, slot Slot[C, E], build func(Outlet[E]) Edge[C], phase Phase[C, E]) Candidate {
+	c := candidate(s, slot, phase)
+	if c.err == nil {
+		c.producer = edgeProducer[C](s, s.places[string(slot)], build)
 	}
-	return p.Keep
+	return c
 }
 
-// EdgeFor returns an edge as a candidate for slot; see StandEdge.
-func EdgeFor[C, E any](s *Stack, slot Slot[C, E], build func(Outlet[E]) Edge[C], phase Phase[E]) Candidate {
-	c := Candidate{slot: string(slot), keep: phase.wants(), phase: phase.Out}
+// InPlace returns the resident of a slot as a candidate, to bring it back later.
+func InPlace[C, E any](s *Stack, slot Slot[C, E], phase Phase[C, E]) Candidate {
+	c := candidate(s, slot, phase)
+	if c.err == nil {
+		c.producer = s.places[string(slot)].seat.produce.Load()
+	}
+	return c
+}
+
+// candidate returns one that has no producer yet.
+func candidate[C, E any](s *Stack, slot Slot[C, E], phase Phase[C, E]) Candidate {
+	if phase.Keep == nil {
+		phase.Keep = func(E) bool { return false }
+	}
+	if phase.Heed == nil {
+		phase.Heed = func(C) bool { return false }
+	}
+	c := Candidate{slot: string(slot), exit: exit{phase.Keep, phase.Heed, phase.Out}, back: phase.Back}
 	if p := s.places[string(slot)]; p == nil || p.seat.produce.Load() == nil {
 		c.err = fmt.Errorf("there is no slot %s", slot)
-	} else {
-		c.producer = edgeProducer[C](s, p, build)
 	}
 	return c
 }
@@ -70,8 +95,8 @@ func EdgeFor[C, E any](s *Stack, slot Slot[C, E], build func(Outlet[E]) Edge[C],
 type newcomer struct {
 	tenant tenant
 	from   *producer
-	keep   any
-	phase  time.Duration
+	exit   exit
+	back   any
 	answer chan error // has room for the one answer
 }
 
@@ -86,11 +111,17 @@ func (s *Stack) Replace(ctx context.Context, c Candidate) error {
 	}
 	s.replacing.Lock()
 	defer s.replacing.Unlock()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	p := s.places[c.slot]
-	n := &newcomer{from: c.producer, keep: c.keep, phase: c.phase, answer: make(chan error, 1)}
+	n := &newcomer{from: c.producer, exit: c.exit, back: c.back, answer: make(chan error, 1)}
+	if there, err := s.recall(ctx, p, n); there {
+		return err
+	}
 	err := n.prepare()
-	if err != nil && s.dismissRetired(ctx, p) {
-		err = n.prepare() // the retired one may have had the port it wants
+	for err != nil && s.dismissRetired(ctx, p) {
+		err = n.prepare() // a retired one may have had the port it wants
 	}
 	if err != nil {
 		return err
@@ -112,10 +143,23 @@ func (s *Stack) Replace(ctx context.Context, c Candidate) error {
 	return err
 }
 
-// dismissal ends the time of a retired tenant early, and answers whether there
-// was one.
-type dismissal struct{ answer chan bool }
+// recall brings an edge back that is being phased out, and reports whether there
+// is one.
+func (s *Stack) recall(ctx context.Context, p *place, n *newcomer) (there bool, err error) {
+	if n.from.below != "" || s.kernel.Broken(p.name) {
+		return false, nil
+	}
+	r := recall{n, make(chan recalled, 1)}
+	s.kernel.System().Root.Send(s.kernel.PID(p.name), r)
+	select {
+	case a := <-r.answer:
+		return a.there, a.err
+	case <-ctx.Done():
+		return true, errTaken
+	}
+}
 
+// dismissRetired ends the oldest retired edge, and reports whether there was one.
 func (s *Stack) dismissRetired(ctx context.Context, p *place) bool {
 	if s.kernel.Broken(p.name) {
 		return false // the failure has ended it already
@@ -172,19 +216,19 @@ func (s *seat) exchange(ctx actor.Context, n *newcomer) {
 		n.answer <- err
 		return
 	}
-	s.dismiss()
-	s.tenant.retire(n.keep)
-	old, below := s.tenant, s.below
-	s.retired, s.tenant, s.below = old, n.tenant, n.from.below
-	root, self := s.stack.kernel.System().Root, ctx.Self()
-	s.timer = time.AfterFunc(n.phase, func() { root.Send(self, farewell{own{old}}) })
-	if below != "" && below == s.below {
-		s.dismiss() // the two would both command the slot below
-	}
+	s.retire(n.exit)
+	s.tenant, s.from = n.tenant, n.from
 	s.stack.moved(s.place, n.from)
+	before := s.retiree(func(r *phased) bool { return r.from.below != "" && r.from.below == n.from.below })
+	if before != nil {
+		s.dismiss(before, "") // the two would both command the slot below
+	}
 	kernel.Announce(ctx, s.place.name)
 	n.answer <- nil // should it break now, that is a matter of the kernel's
 	s.tenant.begin()
+	if before != nil {
+		s.tenant.inherit(before.tenant)
+	}
 }
 
 // tryOpen opens a tenant; if it breaks over that, nobody else does.
@@ -208,12 +252,12 @@ func (s *Stack) moved(p *place, from *producer) {
 	}
 }
 
-// standsOnly makes p hear no slot but the one given.
-func (s *Stack) standsOnly(p *place, below string) {
+// standsOnly makes p hear no slots but those given.
+func (s *Stack) standsOnly(p *place, below []string) {
 	s.listening.Lock()
 	defer s.listening.Unlock()
 	for _, other := range s.order {
-		if other.name != below {
+		if !slices.Contains(below, other.name) {
 			other.over.remove(p.name)
 		}
 	}

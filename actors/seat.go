@@ -1,8 +1,8 @@
 package actors
 
 import (
+	"slices"
 	"sync/atomic"
-	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -30,9 +30,15 @@ type tenant interface {
 	// saved finds all.
 	settle() error
 
-	// retire makes it the predecessor of another tenant: it gets no commands any
-	// more and reports only what keep, a func(E) bool, wants.
-	retire(keep any)
+	// retire makes it a predecessor of another tenant: it takes only the commands
+	// and reports only the events that x says.
+	retire(x exit)
+
+	// comeBack undoes retire. It hears back, a command, if that is not nil.
+	comeBack(back any)
+
+	// inherit makes it go on with what another one had begun, which has ended.
+	inherit(from tenant)
 
 	end()   // finishes what it has begun, then close
 	close() // frees everything; harmless when repeated
@@ -63,14 +69,11 @@ type seat struct {
 	stack *Stack
 	place *place
 
+	self    *actor.PID
 	tenant  tenant
-	below   string
-	retired tenant // the one before, for a while
-	timer   *time.Timer
+	from    *producer // of the tenant
+	retired []*phased // those before, for a while; the oldest first
 }
-
-// farewell ends the time of a retired tenant.
-type farewell struct{ own }
 
 // Receive implements actor.Actor.
 func (s *seat) Receive(ctx actor.Context) {
@@ -79,19 +82,18 @@ func (s *seat) Receive(ctx actor.Context) {
 		s.place.queue.Add(-1)
 		s.deliver(m)
 	case farewell:
-		if m.of == s.retired {
-			s.dismiss()
+		if r := s.retireeOf(m.of); r != nil {
+			s.dismiss(r, "")
 		}
 	case dismissal:
-		was := s.retired != nil
-		s.dismiss()
-		m.answer <- was
+		s.makeRoom(m)
+	case recall:
+		s.recall(ctx, m)
 	case interface{ owner() tenant }:
-		switch m.owner() {
-		case s.tenant:
+		if of := m.owner(); of == s.tenant {
 			s.tenant.hear(m)
-		case s.retired:
-			s.toRetired(m)
+		} else if r := s.retireeOf(of); r != nil {
+			s.toRetired(r, m)
 		}
 	case drill:
 		s.tenant.hear(m)
@@ -100,12 +102,12 @@ func (s *seat) Receive(ctx actor.Context) {
 	case *actor.Started:
 		s.start(ctx)
 	case *actor.Stopping:
-		s.dismiss()
+		s.dismissAll()
 		if s.tenant != nil {
 			s.tenant.end()
 		}
 	case *actor.Restarting:
-		s.dismiss()
+		s.dismissAll()
 		if s.tenant != nil {
 			s.tenant.close()
 		}
@@ -122,7 +124,7 @@ func (s *seat) start(ctx actor.Context) {
 	} else {
 		s.tenant = from.tenant()
 	}
-	s.below = from.below
+	s.self, s.from = ctx.Self(), from
 	if err := s.tenant.open(ctx); err != nil {
 		panic(err)
 	}
@@ -134,43 +136,25 @@ func (s *seat) start(ctx actor.Context) {
 // is for nobody returns.
 func (s *seat) deliver(m addressed) {
 	command, event := s.tenant.takes(m)
-	late := false
-	if s.retired != nil {
-		_, late = s.retired.takes(m)
+	var late []*phased
+	for _, r := range s.retired {
+		if command, event := r.takes(m); command || event {
+			late = append(late, r)
+		}
 	}
-	if late && (command || event) {
+	for range late {
 		m.share()
 	}
-	if late {
-		s.toRetired(m)
+	for _, r := range late {
+		if slices.Contains(s.retired, r) {
+			s.toRetired(r, m)
+		} else {
+			m.done()
+		}
 	}
-	switch {
-	case command || event:
+	if command || event {
 		s.tenant.hear(m)
-	case !late:
+	} else {
 		m.done()
 	}
-}
-
-// toRetired hands a message to the retired tenant. If that breaks, it is gone a
-// little earlier.
-func (s *seat) toRetired(m any) {
-	defer func() {
-		if reason := recover(); reason != nil {
-			s.stack.log.Warn("replaced layer broke while it was being phased out", "layer", s.place.name, "reason", reason)
-			s.dismiss()
-		}
-	}()
-	s.retired.hear(m)
-}
-
-// dismiss ends the retired tenant, if there is one.
-func (s *seat) dismiss() {
-	if s.retired == nil {
-		return
-	}
-	s.timer.Stop()
-	s.retired.end()
-	s.retired = nil
-	s.stack.standsOnly(s.place, s.below)
 }

@@ -26,6 +26,7 @@ type node struct {
 	server *rpc.Server
 
 	residents *residents
+	swaps     swaps
 	log       *slog.Logger
 }
 

@@ -1,16 +1,12 @@
 package main
 
 import (
-	"context"
 	"crypto/rand"
-	"errors"
-	"fmt"
 	"log/slog"
 	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/stratanode/strata/actors"
 	"github.com/stratanode/strata/actors/edge/plugin"
@@ -23,10 +19,6 @@ import (
 
 // usePlugin is the "use" of a transport that is a program of its own.
 const usePlugin = "plugin"
-
-// phaseOut is how long a replaced transport is heard: as long as an envelope
-// that was sent to it lives by default, and a little for the way.
-const phaseOut = 20 * time.Second
 
 // isPlugin reports whether a protocol of the transport slot comes by way of the
 // plugin contract, in a process or compiled in.
@@ -118,61 +110,4 @@ func besides(file, path string) string {
 		return path
 	}
 	return abs
-}
-
-// replace exchanges the resident of a slot of the running node.
-func (n *node) replace(ctx context.Context, slot, file string, text []byte) error {
-	cfg, err := kernel.LoadText(file, text, topSections)
-	if err != nil {
-		return err
-	}
-	if slot != string(transportSlot) {
-		return fmt.Errorf("the slot that can be replaced is %s", transportSlot)
-	}
-	sec, ok := cfg.Layers[slot]
-	if !ok {
-		return fmt.Errorf("%s has no section layers.%s", file, slot)
-	}
-	p, c, err := n.carrier(sec)
-	if err != nil {
-		return err
-	}
-	if err := n.stack.Replace(ctx, c); err != nil {
-		return err
-	}
-	n.residents.set(slot, sec.Use, p)
-	n.log.Info("layer replaced", "layer", slot, "use", sec.Use)
-	return nil
-}
-
-// carrier returns the candidate for the transport slot that a section describes.
-func (n *node) carrier(sec kernel.Section) (*plugin.Resident, actors.Candidate, error) {
-	phase := actors.Phase[transport.Event]{Out: phaseOut, Keep: func(e transport.Event) bool {
-		_, received := e.(transport.Received)
-		return received
-	}}
-	switch {
-	case isPlugin(sec.Use):
-		p, err := pluginOf(sec, n.config.DataDir, "transport", n.log)
-		if err != nil {
-			return nil, actors.Candidate{}, err
-		}
-		return p, actors.EdgeFor(n.stack, transportSlot, func(out actors.Outlet[transport.Event]) actors.Edge[transport.Command] {
-			return p.Edge(out)
-		}, phase), nil
-	case sec.Use != "whisper":
-		return nil, actors.Candidate{}, unknown(sec, carriers()...)
-	}
-	c, err := kernel.Decode(sec, whisper.DefaultConfig())
-	if err != nil {
-		return nil, actors.Candidate{}, err
-	}
-	if before, err := whisperConfig(n.config); err != nil || before.MaxMessageSize != c.MaxMessageSize {
-		return nil, actors.Candidate{}, errors.Join(err, sec.Fault("max_message_size_bytes",
-			fmt.Sprintf("is %d while the links of this node were made for %d; that takes a restart", c.MaxMessageSize, before.MaxMessageSize)))
-	}
-	_, archived := n.config.Layers["archive"]
-	tools := whisperTools(c, n.keys, archived)
-	return nil, actors.LayerFor(n.stack, transportSlot, overlaySlot,
-		func(layers.Saved) *whisper.Node { return whisper.NewWith(c, tools) }, phase), nil
 }
