@@ -47,11 +47,13 @@ type Archive struct {
 	counts Counts
 	fault  string   // why nothing is stored; empty: it is
 	last   Contents // some seconds old
+
+	sources []SourceState // of cfg.Sync, in its order
 }
 
 // New returns an archive of a valid configuration; dir is the data folder.
 func New(cfg Config, dir string, log *slog.Logger) *Archive {
-	return &Archive{cfg: cfg, dir: dir, log: log.With("edge", name), limits: newLimits(cfg)}
+	return &Archive{cfg: cfg, dir: dir, log: log.With("edge", name), limits: newLimits(cfg), sources: newSourceStates(cfg)}
 }
 
 // Stand puts the archive on a transport, which must be there already: it keeps
@@ -80,12 +82,13 @@ type life struct {
 
 	queue queue
 	desk  desk
+	pages *pages
 }
 
 // Open implements actors.Life. The database may come later.
 func (a *Archive) Open() error {
 	ctx, cancel := context.WithCancel(context.Background())
-	l := &life{ctx: ctx, cancel: cancel, done: make(chan struct{}), queue: newQueue(), desk: newDesk(a.cfg.Waiting)}
+	l := &life{ctx: ctx, cancel: cancel, done: make(chan struct{}), queue: newQueue(), desk: newDesk(a.cfg.Waiting), pages: newPages()}
 	a.mu.Lock()
 	a.life = l
 	a.mu.Unlock()
@@ -124,6 +127,9 @@ func (a *Archive) run(l *life) {
 	a.mu.Unlock()
 	l.users.Go(func() { a.write(l, store) })
 	l.users.Go(func() { a.care(l, store) })
+	if len(a.cfg.Sync) > 0 {
+		l.users.Go(func() { a.follow(l, store) })
+	}
 	for range a.cfg.Concurrent {
 		l.users.Go(func() { a.work(l, store) })
 	}
@@ -206,6 +212,17 @@ func (a *Archive) hear(on side, e transport.Event, c *actors.Credit) {
 	switch e := e.(type) {
 	case transport.Ready:
 		a.watch(on)
+		if on == near {
+			l.pages.repeat(a.send[near])
+		}
+	case transport.History:
+		if on == near && l.pages.take(e, c, &l.queue, a.oldest(time.Now())) {
+			return
+		}
+	case transport.Queried:
+		if on == near {
+			l.pages.answered(e)
+		}
 	case transport.Admitted:
 		if on == near {
 			a.admit(l, e, c)
@@ -231,6 +248,10 @@ var errNotOpen = errors.New("archive: the database is not open")
 
 // with runs f with the store, which is not closed meanwhile.
 func (a *Archive) with(ctx context.Context, f func(context.Context, Store) error) error {
+	return a.within(ctx, func(ctx context.Context, _ *life, s Store) error { return f(ctx, s) })
+}
+
+func (a *Archive) within(ctx context.Context, f func(context.Context, *life, Store) error) error {
 	a.mu.Lock()
 	l := a.life
 	if l == nil || l.store == nil {
@@ -244,7 +265,7 @@ func (a *Archive) with(ctx context.Context, f func(context.Context, Store) error
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(l.ctx, cancel)()
-	return withoutPassword(f(ctx, store), a.cfg.Database)
+	return withoutPassword(f(ctx, l, store), a.cfg.Database)
 }
 
 // Prune removes everything from before a time and returns how much that was.

@@ -1,6 +1,10 @@
 package archive
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // The metrics of an archive. All labels have fixed sets of values.
 var (
@@ -17,8 +21,12 @@ var (
 	topicsDesc  = prometheus.NewDesc("strata_archive_topics", "Distinct topics; -1 if they are not counted.", nil, nil)
 	oldestDesc  = prometheus.NewDesc("strata_archive_oldest_timestamp_seconds", "When the oldest envelope was sent.", nil, nil)
 	newestDesc  = prometheus.NewDesc("strata_archive_newest_timestamp_seconds", "When the newest envelope was sent.", nil, nil)
-	queuedDesc  = prometheus.NewDesc("strata_archive_queued_bytes", "Bytes that are admitted and not yet durable.", nil, nil)
+	queuedDesc  = prometheus.NewDesc("strata_archive_queued_bytes", "Bytes of envelopes that are not yet durable.", nil, nil)
 	waitingDesc = prometheus.NewDesc("strata_archive_requests", "Requests under way.", nil, nil)
+	syncedDesc  = prometheus.NewDesc("strata_archive_sync_envelopes_total", "Envelopes that came from other mail servers, by what became of them.", []string{"outcome"}, nil)
+	syncPages   = prometheus.NewDesc("strata_archive_sync_pages_total", "Pages that other mail servers were asked for, by how they ended.", []string{"end"}, nil)
+	syncState   = prometheus.NewDesc("strata_archive_sync_sources", "Mail servers that are followed, by how the last sync ended.", []string{"state"}, nil)
+	syncUntil   = prometheus.NewDesc("strata_archive_sync_until_timestamp_seconds", "Up to when everything of all mail servers that are followed is here; 0 if one was never asked.", nil, nil)
 	upDesc      = prometheus.NewDesc("strata_archive_up", "Whether envelopes are stored.", nil, nil)
 )
 
@@ -31,7 +39,7 @@ type collector struct{ a *Archive }
 func (c collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		envelopesDesc, requestsDesc, pagesDesc, scannedDesc, groupsDesc, faultsDesc, storedDesc, bytesDesc,
-		topicsDesc, oldestDesc, newestDesc, queuedDesc, waitingDesc, upDesc,
+		topicsDesc, oldestDesc, newestDesc, queuedDesc, waitingDesc, upDesc, syncedDesc, syncPages, syncState, syncUntil,
 	} {
 		to <- d
 	}
@@ -79,4 +87,46 @@ func (c collector) Collect(to chan<- prometheus.Metric) {
 		up = 1
 	}
 	gauge(upDesc, up)
+	collectSync(r, count, gauge)
+}
+
+// collectSync gives the metrics of taking over from other mail servers.
+func collectSync(r Report, count func(*prometheus.Desc, uint64, ...string), gauge func(*prometheus.Desc, float64, ...string)) {
+	k := r.Counts.Sync
+	count(syncedDesc, k.Added, "kept")
+	count(syncedDesc, k.Duplicates, "duplicate")
+	count(syncedDesc, k.Refused.Raw, "raw")
+	count(syncedDesc, k.Refused.Length, "length")
+	count(syncedDesc, k.Refused.Window, "window")
+	count(syncedDesc, k.Refused.Old, "old")
+	count(syncedDesc, k.Refused.Excess, "excess")
+	count(syncPages, k.Pages, "done")
+	count(syncPages, k.Failures.Nobody, "nobody")
+	count(syncPages, k.Failures.Gone, "gone")
+	count(syncPages, k.Failures.Timeout, "timeout")
+	count(syncPages, k.Failures.Refused, "refused")
+	count(syncPages, k.Failures.Lies, "lies")
+	count(syncPages, k.Failures.Interrupted, "interrupted")
+	var failed, never float64
+	var until time.Time
+	for i, s := range r.Sources {
+		if s.Fault != "" {
+			failed++
+		}
+		if s.Until.IsZero() {
+			never++
+		}
+		if until = earlier(until, s.Until); i == 0 {
+			until = s.Until
+		}
+	}
+	gauge(syncState, failed, "failed")
+	gauge(syncState, float64(len(r.Sources))-failed, "well")
+	if len(r.Sources) == 0 {
+		return
+	}
+	if never > 0 {
+		until = time.Unix(0, 0)
+	}
+	gauge(syncUntil, float64(until.Unix()))
 }

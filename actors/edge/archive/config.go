@@ -16,6 +16,10 @@ const (
 	maxWaiting    = 1 << 14 // asks, about 50 KB each at most
 	maxRowRate    = 1 << 30 // rows a second; beyond it the bound would bound nothing
 	minBurst      = 2000    // rows: a page of the longest must be affordable
+
+	leastSyncEvery  = time.Minute // more often is what peers are for
+	leastSyncWindow = time.Minute
+	maxSyncOverlap  = 12 * time.Hour // with syncStep, less than a day is asked for at once
 )
 
 // Config is the section of the archive.
@@ -32,6 +36,11 @@ type Config struct {
 	Concurrent    int           `yaml:"concurrent" comment:"Queries that the database answers at the same time."`
 	Waiting       int           `yaml:"waiting" comment:"Requests under way, of all peers; of one peer up to an eighth of them. More are refused."`
 	MaxWindow     time.Duration `yaml:"max_window" comment:"The longest time that one request may be about; 0 is without limit, the rows are limited anyway."`
+
+	Sync        []string      `yaml:"sync" comment:"Mail servers from which this one takes over what it does not have, as enode URLs: at the start, when a link comes back and then now and again. In a shared PostgreSQL what one server took over the others need not."`
+	SyncEvery   time.Duration `yaml:"sync_every" comment:"How long after a sync the next one follows; 0 is only at the start."`
+	SyncWindow  time.Duration `yaml:"sync_window" comment:"How far back a server is asked the first time. Later it is asked for everything since the time before, as far back as envelopes are kept."`
+	SyncOverlap time.Duration `yaml:"sync_overlap" comment:"How much of what was asked for already is asked for again, for envelopes that reached the other server late."`
 }
 
 // DefaultConfig returns the configuration of an empty section.
@@ -42,6 +51,7 @@ func DefaultConfig() Config {
 		// A client that was away for a day reads some thousands of rows; the rest
 		// is for bloom filters that match much.
 		RowsPerSecond: 20_000, BurstRows: 400_000, Concurrent: 2, Waiting: 256,
+		SyncEvery: time.Hour, SyncWindow: 24 * time.Hour, SyncOverlap: 10 * time.Minute,
 	}
 }
 
@@ -75,5 +85,5 @@ func (c Config) Validate() error {
 	within("burst_rows", int64(c.BurstRows), minBurst, maxRowRate)
 	within("concurrent", int64(c.Concurrent), 1, maxConcurrent)
 	within("waiting", int64(c.Waiting), 1, maxWaiting)
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.validateSync()...)...)
 }

@@ -9,6 +9,9 @@ import (
 	"os"
 	"os/exec"
 	"testing"
+	"time"
+
+	"github.com/stratanode/strata/layers/transport"
 )
 
 // archiveForever stores groups of envelopes in ever growing numbers, removes
@@ -82,4 +85,85 @@ func TestKilledProcessLosesNothingKept(t *testing.T) {
 		clean(t, s)
 		s.Close()
 	}
+}
+
+// everyHalfMinute is what another server has from since until now: an envelope
+// for each half minute since 1970.
+func everyHalfMinute(since, until time.Time) (list []transport.Envelope) {
+	for n := (since.Unix() + 29) / 30; n*30 <= until.Unix(); n++ {
+		list = append(list, sentAt(time.Unix(n*30, 0), int(n)))
+	}
+	return list
+}
+
+// syncForever takes over from such a server, and says how far back it asks each
+// time.
+func syncForever(dir string) {
+	n := linked(dir, func(c *Config) { c.SyncWindow = 12 * time.Hour }, func(n *link, q transport.Query) {
+		os.Stdout.WriteString(fmt.Sprintln("asked", q.From.Unix(), n.source().Until.Unix()))
+		honest(&elsewhere{list: everyHalfMinute(q.From, q.To)})(n, q)
+	})
+	if err := n.archive.Open(); err != nil {
+		fmt.Println("error", err)
+		os.Exit(1)
+	}
+	for {
+		<-n.news
+	}
+}
+
+func TestKilledProcessSkipsNothingOfAnotherServer(t *testing.T) {
+	dir := t.TempDir()
+	var since int64
+	for round := range 6 {
+		c := exec.Command(os.Args[0])
+		c.Env = append(os.Environ(), childEnv+"="+dir, childSyncEnv+"=1")
+		c.Stderr = os.Stderr
+		out, err := c.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		kill, lines := 1+rand.IntN(5), 0
+		for in := bufio.NewScanner(out); in.Scan(); {
+			var from, until int64
+			if _, err := fmt.Sscanf(in.Text(), "asked %d %d", &from, &until); err != nil {
+				t.Fatalf("round %d: the child says %q", round, in.Text())
+			}
+			if since == 0 {
+				since = until // the first mark
+			}
+			lines++
+			if almost := time.Now().Unix()-until < 3600; almost || round < 5 && lines == kill {
+				c.Process.Kill() // in the last round when it has almost everything
+			}
+		}
+		if c.Wait(); c.ProcessState.ExitCode() != -1 {
+			t.Fatalf("round %d: the child was not killed", round)
+		}
+		checkMark(t, dir, time.Unix(since, 0))
+	}
+}
+
+// checkMark fails unless everything up to the mark is there.
+func checkMark(t *testing.T, dir string, since time.Time) {
+	t.Helper()
+	s := opened(t, DefaultConfig(), dir)
+	defer s.Close()
+	until, has, err := s.Until(t.Context(), idN(0))
+	if err != nil || !has {
+		t.Fatalf("no mark: %v", err)
+	}
+	here := map[Key]bool{}
+	for _, k := range everything(t, s, Search{To: math.MaxUint32, Limit: 1000, Budget: 1 << 20}) {
+		here[k] = true
+	}
+	for _, e := range everyHalfMinute(since, moment(until)) {
+		if !here[keyOf(seconds(e.Sent), e.Hash)] {
+			t.Errorf("the mark is %v, but the envelope of %v is not there", moment(until), e.Sent.UTC())
+		}
+	}
+	clean(t, s)
 }

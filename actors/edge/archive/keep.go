@@ -3,6 +3,7 @@ package archive
 import (
 	"context"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,18 +15,19 @@ import (
 type queue struct {
 	mu      *sync.Mutex
 	parcels []parcel
-	waiting int64 // bytes, of what is being written too
+	waiting int64 // bytes that were admitted, of what is being written too
 	lost    bool  // there was no room: nothing is taken until there is
 	closed  bool
 	filled  chan struct{} // holds one when there may be something
 }
 
-// parcel is one Admitted.
+// parcel is one Admitted, or a part of a page that another mail server sends.
 type parcel struct {
-	transport.Admitted
-	at     time.Time
-	bytes  int64
-	credit *actors.Credit
+	transport.Admitted // without a Mark if it is of a page
+	at                 time.Time
+	bytes              int64
+	credit             *actors.Credit
+	page               *page // that it is of; nil: it was admitted
 }
 
 func newQueue() queue { return queue{mu: new(sync.Mutex), filled: make(chan struct{}, 1)} }
@@ -38,27 +40,59 @@ func (q *queue) put(p parcel, limit int64) bool {
 		q.lost = true
 		return false
 	}
-	q.parcels = append(q.parcels, p)
 	q.waiting += p.bytes
+	q.add(p)
+	return true
+}
+
+// putPage reports whether the queue takes a part of a page. Its bytes are
+// bounded by who asks for pages: what is admitted must not be lost for them.
+func (q *queue) putPage(p parcel) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return false
+	}
+	q.add(p)
+	return true
+}
+
+func (q *queue) add(p parcel) {
+	q.parcels = append(q.parcels, p)
 	select {
 	case q.filled <- struct{}{}:
 	default:
 	}
-	return true
 }
 
-// take takes the first parcels, up to some envelopes but at least one parcel.
+// take takes the first parcel and those behind it that are of the same page, or
+// were admitted as it was, up to some envelopes. So it is known how many of each
+// page were new, and what is left is of another kind and comes next.
 func (q *queue) take(most int) (group []parcel) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n, envelopes := 0, 0
-	for ; n < len(q.parcels); n++ {
-		if envelopes += len(q.parcels[n].Envelopes); envelopes > most && n > 0 {
-			break
-		}
+	fits := func(p parcel) bool {
+		envelopes += len(p.Envelopes)
+		return n == 0 || envelopes <= most
 	}
-	group = q.parcels[:n:n]
-	if q.parcels = q.parcels[n:]; len(q.parcels) == 0 {
+	for n < len(q.parcels) && q.parcels[n].page == q.parcels[0].page && fits(q.parcels[n]) {
+		n++
+	}
+	group, rest := q.parcels[:n:n], q.parcels[n:]
+	if len(rest) > 0 && rest[0].page != group[0].page {
+		full := false
+		rest = slices.DeleteFunc(rest, func(p parcel) bool {
+			if p.page != group[0].page || full {
+				return false
+			}
+			if full = !fits(p); !full {
+				group = append(group, p)
+			}
+			return !full
+		})
+	}
+	if q.parcels = rest; len(rest) == 0 {
 		q.parcels = nil
 	}
 	return group
@@ -70,7 +104,9 @@ func (q *queue) finish(group []parcel, limit int64) (again bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, p := range group {
-		q.waiting -= p.bytes
+		if p.page == nil {
+			q.waiting -= p.bytes
+		}
 		p.credit.Return()
 	}
 	if again = q.lost && q.waiting <= limit/2; again {
@@ -98,10 +134,7 @@ func (q *queue) size() int64 {
 
 // admit queues what is to be stored.
 func (a *Archive) admit(l *life, e transport.Admitted, c *actors.Credit) {
-	p := parcel{Admitted: e, at: time.Now(), credit: c}
-	for i := range e.Envelopes {
-		p.bytes += int64(len(e.Envelopes[i].Raw)+len(e.Envelopes[i].Data)) + rowCost
-	}
+	p := parcel{Admitted: e, at: time.Now(), credit: c, bytes: weight(e.Envelopes)}
 	n := uint64(len(e.Envelopes))
 	if l.queue.put(p, a.cfg.QueueBytes) {
 		a.count(func(c *Counts) { c.Admitted += n })
@@ -112,6 +145,14 @@ func (a *Archive) admit(l *life, e transport.Admitted, c *actors.Credit) {
 	// kept, because nothing is.
 	c.Return()
 	a.count(func(c *Counts) { c.Dropped += n })
+}
+
+// weight is what envelopes count in memory.
+func weight(list []transport.Envelope) (bytes int64) {
+	for i := range list {
+		bytes += int64(len(list[i].Raw)+len(list[i].Data)) + rowCost
+	}
+	return bytes
 }
 
 // farewell is how long the last write may take when the archive closes.
@@ -180,7 +221,11 @@ func (a *Archive) kept(l *life, group []parcel, rows, added int) {
 		c.Duplicates += uint64(rows - added)
 		c.Groups++
 	})
-	a.send[near](transport.Kept{Mark: group[len(group)-1].Mark})
+	if p := group[0].page; p != nil {
+		l.pages.stored(p, group, added)
+	} else {
+		a.send[near](transport.Kept{Mark: group[len(group)-1].Mark})
+	}
 	if l.queue.finish(group, a.cfg.QueueBytes) {
 		a.watch(near)
 	}

@@ -20,11 +20,17 @@ import (
 // its value is the folder.
 const childEnv = "STRATA_ARCHIVE_CHILD"
 
+// childSyncEnv makes such a process take over from another server instead.
+const childSyncEnv = "STRATA_ARCHIVE_CHILD_SYNC"
+
 // atExit is what ends with the test binary.
 var atExit []func()
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childEnv); dir != "" {
+		if os.Getenv(childSyncEnv) != "" {
+			syncForever(dir)
+		}
 		archiveForever(dir)
 	}
 	code := m.Run()

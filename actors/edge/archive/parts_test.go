@@ -17,13 +17,15 @@ func TestConfigurationNamesEveryFault(t *testing.T) {
 	if err := DefaultConfig().Validate(); err != nil {
 		t.Fatal(err)
 	}
-	bad := Config{Database: "mysql://user:secret@host", Retention: 1, MaxBytes: 1, MaxWindow: 1, BurstRows: 1}
+	bad := Config{Database: "mysql://user:secret@host", Retention: 1, MaxBytes: 1, MaxWindow: 1, BurstRows: 1,
+		Sync: []string{"enode://no", enodeN(1), enodeN(1)}, SyncEvery: 1, SyncOverlap: -1}
 	err := bad.Validate()
 	if err == nil {
 		t.Fatal("accepted")
 	}
 	for _, key := range []string{
 		"database", "retention", "max_bytes", "max_window", "batch", "queue_bytes", "rows_per_second", "burst_rows", "concurrent", "waiting",
+		"sync: server 1", "sync: server 3", "sync_every", "sync_window", "sync_overlap",
 	} {
 		if !strings.Contains(err.Error(), key+": ") {
 			t.Errorf("%s is not named in:\n%v", key, err)

@@ -37,7 +37,10 @@ func openPostgres(ctx context.Context, database string, conns int) (*postgresSto
 	}
 	// A plan that reads the whole table, or all rows of a topic to sort them, is
 	// never the right one here, whatever the statistics say of a young table.
-	for k, v := range map[string]string{"enable_seqscan": "off", "enable_bitmapscan": "off", "jit": "off"} {
+	// So one plan does for all parameters, and none need be made for each statement.
+	for k, v := range map[string]string{
+		"enable_seqscan": "off", "enable_bitmapscan": "off", "jit": "off", "plan_cache_mode": "force_generic_plan",
+	} {
 		if _, set := cfg.RuntimeParams[k]; !set {
 			cfg.RuntimeParams[k] = v
 		}
@@ -46,6 +49,7 @@ func openPostgres(ctx context.Context, database string, conns int) (*postgresSto
 	if err := s.pool.with(ctx, func(c *pgx.Conn) error { return migratePostgres(ctx, c) }); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
+	s.pool.warm(ctx)
 	return s, nil
 }
 

@@ -3,6 +3,7 @@ package archive
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -42,6 +43,34 @@ func (p *pool) with(ctx context.Context, f func(*pgx.Conn) error) (err error) {
 		}
 	}
 	return f(c)
+}
+
+// mostWarm is how many connections are made before they are wanted.
+const mostWarm = 8
+
+// warm makes connections and has the database plan there what peers wait for:
+// the first time that takes longer than all the rest. What fails is made again
+// when it is wanted.
+func (p *pool) warm(ctx context.Context) {
+	var all sync.WaitGroup
+	for range min(cap(p.free), mostWarm) {
+		c := <-p.free
+		all.Go(func() {
+			defer func() { p.free <- c }()
+			if c == nil {
+				made, err := pgx.ConnectConfig(ctx, p.cfg)
+				if err != nil {
+					return
+				}
+				c = made
+			}
+			var b pgx.Batch
+			b.Queue(byTopicSQL, []int32{0}, 0, 0, 1, []byte{}, []byte{}, 1)
+			b.Queue(fetchSQL, [][]byte{{}}, int64(0))
+			c.SendBatch(ctx, &b).Close() // an error comes again where it matters
+		})
+	}
+	all.Wait()
 }
 
 // read runs f within one snapshot.

@@ -27,6 +27,7 @@ type fake struct {
 	out   outlet
 	heard []transport.Command
 	news  chan struct{}
+	query func(transport.Query) // nil: they are not answered
 }
 
 func (f *fake) Open() error { return nil }
@@ -38,6 +39,9 @@ func (f *fake) FromAbove(c transport.Command) {
 	f.heard = append(f.heard, c)
 	if _, ok := c.(transport.Attach); ok {
 		f.out.Send(transport.Ready{})
+	}
+	if q, ok := c.(transport.Query); ok && f.query != nil {
+		f.query(q)
 	}
 	select {
 	case f.news <- struct{}{}:

@@ -29,6 +29,12 @@ func (b *binder) blob(v []byte) {
 	}
 }
 
+func (b *binder) text(v string) {
+	if b.n++; b.err == nil {
+		b.err = b.stmt.BindText(b.n, v)
+	}
+}
+
 func (b *binder) number(v int64) {
 	if b.n++; b.err == nil {
 		b.err = b.stmt.BindInt64(b.n, v)

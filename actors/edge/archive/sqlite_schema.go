@@ -35,6 +35,9 @@ var sqliteMigrations = []string{
 		size INTEGER NOT NULL
 	) STRICT;
 	INSERT INTO total (id, rows, size) VALUES (1, 0, 0);`,
+
+	// Up to when everything of another mail server is here.
+	`CREATE TABLE source (id TEXT NOT NULL PRIMARY KEY, until INTEGER NOT NULL) STRICT, WITHOUT ROWID;`,
 }
 
 // sqliteSettings are those of the connection that writes. The log is long

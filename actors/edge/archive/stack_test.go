@@ -338,3 +338,39 @@ func TestMetricsAreThoseOfTheReport(t *testing.T) {
 		t.Errorf("described as %q", text)
 	}
 }
+
+func TestSyncWorksUnderTheActors(t *testing.T) {
+	now := time.Now()
+	other := &elsewhere{list: spread(now.Add(-time.Hour), now, 600)}
+	r := start(t, t.TempDir(), func(c *Config) { c.Sync = []string{enodeN(0)} })
+	r.ready(t).near.mu.Lock()
+	credits := actors.NewCredits(1)
+	r.near.query = func(q transport.Query) {
+		list, cursor := other.page(q)
+		go func() {
+			for part := range slices.Chunk(list, 50) {
+				credit, err := credits.Take(t.Context(), 1) // of the part before
+				if err != nil {
+					return
+				}
+				r.near.out.SendCredited(transport.History{Ref: q.Ref, Envelopes: part}, credit)
+			}
+			r.near.out.Send(transport.Queried{Ref: q.Ref, Cursor: cursor})
+		}()
+	}
+	r.near.mu.Unlock()
+	r.near.out.Send(transport.Ready{}) // what was asked before is asked again
+	until(t, "everything is here", func() bool { return r.archive.Describe().Counts.Sync.Added == 600 })
+	until(t, "the server was asked for everything", func() bool { s := r.archive.Describe().Sources[0]; return !s.Running && s.Fault == "" })
+	// It serves what it took over, and keeps what is admitted beside.
+	r.near.out.Send(admitted(1, sealed(1, topicN(1), 9000)))
+	if kept := await[transport.Kept](t, &r.near, 1); kept[0].Mark != 1 || len(kept) != 1 {
+		t.Errorf("kept %+v", kept)
+	}
+	q := asked(1, 1000)
+	q.From, q.To, q.Topics = now.Add(-2*time.Hour), now, []transport.Topic{topicN(17), topicN(18)}
+	r.near.out.Send(q)
+	if p := await[transport.Page](t, &r.near, 1)[0]; len(p.Envelopes) != 2 || !p.Last {
+		t.Errorf("page %+v", p)
+	}
+}

@@ -43,6 +43,14 @@ type Store interface {
 	// newest to the oldest until it has it: it is for people, not for peers.
 	Find(ctx context.Context, hash transport.Hash) (sent time.Time, found bool, err error)
 
+	// Until returns up to when, in unix seconds, everything of another mail server
+	// is here, or has = false if it was never asked.
+	Until(ctx context.Context, source string) (until uint32, has bool, err error)
+
+	// SetUntil notes that, durably. It does not move back, unless what was noted
+	// lies after now.
+	SetUntil(ctx context.Context, source string, until, now uint32) error
+
 	// Load reads what a bloom filter is answered from. Until then Search works,
 	// but reads more.
 	Load(ctx context.Context) error
