@@ -184,6 +184,57 @@ func TestMailServersSync(t *testing.T) {
 	other.keptLinks()
 }
 
+// TestOurMailServerSyncs has our mail server take over what that of the library
+// has kept, when it is told to and by itself, and then serve it.
+func TestOurMailServerSyncs(t *testing.T) {
+	for name, start := range map[string]func(s *stage, from string) *strata{
+		"when it is told to": func(s *stage, from string) *strata {
+			n := s.newServer("server")
+			var done struct{ Envelopes, Added int }
+			n.cli(&done, "mail", "sync", "--server", from, "--from", "1h")
+			if done.Envelopes != 5 || done.Added != 5 {
+				s.Errorf("it took over %+v, want 5 new envelopes", done)
+			}
+			n.cli(&done, "mail", "sync", "--server", from, "--from", "1h")
+			if done.Envelopes != 5 || done.Added != 0 {
+				s.Errorf("once more it took over %+v, want the same, and nothing new", done)
+			}
+			return n
+		},
+		"by itself": func(s *stage, from string) *strata { return s.newSyncedServer("server", from) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t)
+			other := s.newStatusServer("other", "rlp6")
+			key := other.symKey(channel)
+			var hashes []string
+			for i := range 5 {
+				p := posting{SymKey: key, Topic: topicOf(channel), Payload: []byte(fmt.Sprint(i)), TTL: 2}
+				hashes = append(hashes, other.post(p).String())
+			}
+			slices.Sort(hashes)
+			s.eventually("the envelopes to expire", func() (bool, error) {
+				var info struct{ Memory int }
+				err := other.rpc.CallContext(s.ctx, &info, "shh_info")
+				return info.Memory == 0, err
+			})
+			server := start(s, other.enode)
+			other.linked(1)
+			alice := s.newMailClient("alice", server.enode)
+			alice.linked(1)
+			var got []string
+			s.eventually("the archive to be complete", func() (bool, error) {
+				got = alice.query(server.enode, topicOf(channel))
+				return len(got) >= len(hashes), nil
+			})
+			if slices.Sort(got); !slices.Equal(got, hashes) {
+				t.Errorf("got %q, want %q", got, hashes)
+			}
+			other.keptLinks()
+		})
+	}
+}
+
 // TestOurClientAsksStatus has our client fetch from the mail server of the
 // library. It does not know which form of sealed request the server reads.
 func TestOurClientAsksStatus(t *testing.T) {

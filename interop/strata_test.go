@@ -141,6 +141,17 @@ func (s *stage) newServer(name string) *strata {
 	return s.newStrata(name, fmt.Sprintf(serverConfig, s.path(name)))
 }
 
+// newSyncedServer starts a mail server that takes over what others have.
+func (s *stage) newSyncedServer(name, from string) *strata {
+	s.Helper()
+	config := fmt.Sprintf(serverConfig, s.path(name))
+	const archive = "settings: {retention: 720h"
+	if !strings.Contains(config, archive) {
+		s.Fatal("the configuration of a mail server has no archive")
+	}
+	return s.newStrata(name, strings.Replace(config, archive, archive+fmt.Sprintf(", sync: [%q]", from), 1))
+}
+
 // newListener starts a client that others dial.
 func (s *stage) newListener(name string) *strata {
 	s.Helper()

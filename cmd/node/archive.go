@@ -87,6 +87,11 @@ func (a archived) Verify(ctx context.Context) (any, error) {
 	return a.Archive.Verify(ctx, func(int, int) {})
 }
 
+// Sync implements rpc.Archive.
+func (a archived) Sync(ctx context.Context, t rpc.Takeover) (any, error) {
+	return a.Archive.Sync(ctx, archive.SyncRange{Server: t.Server, From: t.From, To: t.To}, func(archive.Synced) {})
+}
+
 // Find implements rpc.Archive.
 func (a archived) Find(ctx context.Context, h transport.Hash) (time.Time, bool, error) {
 	return a.Archive.Find(ctx, h)

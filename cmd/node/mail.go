@@ -21,7 +21,7 @@ func newMailCommand(f *fileFlags) *cobra.Command {
 the others are about the archive of a node that is a mail server itself.`,
 		RunE: group,
 	}
-	cmd.AddCommand(newMailQueryCommand(f.ipcPath), newMailStatsCommand(f), newMailPruneCommand(f), newMailVerifyCommand(f))
+	cmd.AddCommand(newMailQueryCommand(f.ipcPath), newMailStatsCommand(f), newMailPruneCommand(f), newMailVerifyCommand(f), newMailSyncCommand(f.ipcPath))
 	return cmd
 }
 

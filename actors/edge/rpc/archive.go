@@ -17,6 +17,16 @@ type Archive interface {
 	Prune(ctx context.Context, before time.Time) (removed int, err error)
 	Verify(ctx context.Context) (any, error)
 	Find(ctx context.Context, h transport.Hash) (at time.Time, found bool, err error)
+
+	// Sync takes over what another mail server has.
+	Sync(ctx context.Context, r Takeover) (any, error)
+}
+
+// Takeover says what to take over from another mail server.
+type Takeover struct {
+	Server string    `json:"server"`      // its enode URL
+	From   time.Time `json:"from"`        // when envelopes were sent, included
+	To     time.Time `json:"to,omitzero"` // included; zero: now
 }
 
 // MailStats describes the archive.
@@ -36,6 +46,18 @@ func (a *api) MailPrune(ctx context.Context, before time.Time) (int, error) {
 // MailVerify checks every envelope in the archive.
 func (a *api) MailVerify(ctx context.Context) (any, error) {
 	return onArchive(ctx, a, func(ctx context.Context, x Archive) (any, error) { return x.Verify(ctx) })
+}
+
+// MailSync takes over what another mail server has. It answers when everything is
+// in the archive; what was taken over before an error is, too.
+func (a *api) MailSync(ctx context.Context, r Takeover) (any, error) {
+	switch {
+	case r.Server == "":
+		return nil, fault(CodeInvalid, "server: missing")
+	case !r.To.IsZero() && r.To.Before(r.From):
+		return nil, fault(CodeInvalid, "to: %v is before from, %v", r.To, r.From)
+	}
+	return onArchive(ctx, a, func(ctx context.Context, x Archive) (any, error) { return x.Sync(ctx, r) })
 }
 
 func onArchive[T any](ctx context.Context, a *api, do func(context.Context, Archive) (T, error)) (T, error) {

@@ -40,6 +40,11 @@ func (c *Client) MailVerify(ctx context.Context) (json.RawMessage, error) {
 	return invoke[json.RawMessage](ctx, c, "mailVerify")
 }
 
+// MailSync takes over into the archive what another mail server has.
+func (c *Client) MailSync(ctx context.Context, r Takeover) (json.RawMessage, error) {
+	return invoke[json.RawMessage](ctx, c, "mailSync", r)
+}
+
 // Progress subscribes to how the node catches up with what it missed.
 func (c *Client) Progress(ctx context.Context) (*Subscription, error) {
 	return c.subscribe(ctx, progress)

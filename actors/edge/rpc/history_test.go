@@ -76,8 +76,11 @@ func (c *carrier) query(q transport.Query) {
 // shelf is a fake archive.
 type shelf struct{}
 
-func (shelf) Stats(context.Context) (any, error)            { return map[string]int{"envelopes": 4}, nil }
-func (shelf) Verify(context.Context) (any, error)           { return nil, errors.New("the disk is gone") }
+func (shelf) Stats(context.Context) (any, error)  { return map[string]int{"envelopes": 4}, nil }
+func (shelf) Verify(context.Context) (any, error) { return nil, errors.New("the disk is gone") }
+func (shelf) Sync(_ context.Context, r Takeover) (any, error) {
+	return map[string]any{"from": r.Server, "added": 5}, nil
+}
 func (shelf) Prune(context.Context, time.Time) (int, error) { return 3, nil }
 func (shelf) Find(_ context.Context, h transport.Hash) (time.Time, bool, error) {
 	return t0.Add(time.Second), h == pastHash, nil
@@ -164,6 +167,14 @@ func TestArchiveIsReachedThroughTheAPI(t *testing.T) {
 	}
 	if _, err := c.MailVerify(t.Context()); err == nil || !strings.Contains(err.Error(), "the disk is gone") {
 		t.Errorf("verify: %v", err)
+	}
+	if raw, err := c.MailSync(t.Context(), Takeover{Server: "s", From: t0}); err != nil || string(raw) != `{"added":5,"from":"s"}` {
+		t.Errorf("sync %s, %v", raw, err)
+	}
+	for _, bad := range []Takeover{{From: t0}, {Server: "s", From: t0, To: t0.Add(-time.Second)}} {
+		if _, err := c.MailSync(t.Context(), bad); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%+v: %v, want it refused", bad, err)
+		}
 	}
 }
 
