@@ -145,7 +145,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		t := &tracked{Conn: c, of: l}
+		t := newTracked(c, l)
 		if l.enter(t) {
 			return t, nil
 		}
@@ -176,20 +176,6 @@ func (l *listener) Close() error {
 		c.Close()
 	}
 	return err
-}
-
-// tracked is a connection of a listener.
-type tracked struct {
-	net.Conn
-	of *listener
-}
-
-// Close implements net.Conn.
-func (t *tracked) Close() error {
-	t.of.mu.Lock()
-	delete(t.of.open, t)
-	t.of.mu.Unlock()
-	return t.Conn.Close()
 }
 
 // errTooLong ends a connection on which a request is longer than MaxBody.

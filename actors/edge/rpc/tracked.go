@@ -1,0 +1,77 @@
+package rpc
+
+import (
+	"net"
+	"sync"
+)
+
+// maxAhead is how much is read of a client, in bytes, while an answer to it is
+// being written. Each call takes a goroutine until it is answered, some 10 KB for
+// 40 bytes, so a client that asks and asks and reads nothing would fill the
+// memory.
+const maxAhead = 64 << 10
+
+// tracked is a connection of a listener. It does not hear a client for long that
+// does not listen, and ends when an answer cannot be written: what comes after a
+// part of one makes no sense.
+type tracked struct {
+	net.Conn
+	of *listener
+
+	mu      sync.Mutex
+	change  sync.Cond // writing or closed
+	writing int       // answers under way
+	ahead   int       // bytes read since the first of them began
+	closed  bool
+}
+
+func newTracked(c net.Conn, of *listener) *tracked {
+	t := &tracked{Conn: c, of: of}
+	t.change.L = &t.mu
+	return t
+}
+
+// Read implements net.Conn.
+func (t *tracked) Read(b []byte) (int, error) {
+	t.mu.Lock()
+	for t.writing > 0 && t.ahead >= maxAhead && !t.closed {
+		t.change.Wait() // not for long: every write has a time limit
+	}
+	t.mu.Unlock()
+	n, err := t.Conn.Read(b)
+	t.mu.Lock()
+	t.ahead += n
+	t.mu.Unlock()
+	return n, err
+}
+
+// Write implements net.Conn.
+func (t *tracked) Write(b []byte) (int, error) {
+	t.mu.Lock()
+	if t.writing == 0 {
+		t.ahead = 0
+	}
+	t.writing++
+	t.mu.Unlock()
+	n, err := t.Conn.Write(b)
+	t.mu.Lock()
+	t.writing--
+	t.change.Broadcast()
+	t.mu.Unlock()
+	if err != nil {
+		t.Close()
+	}
+	return n, err
+}
+
+// Close implements net.Conn.
+func (t *tracked) Close() error {
+	t.of.mu.Lock()
+	delete(t.of.open, t)
+	t.of.mu.Unlock()
+	t.mu.Lock()
+	t.closed = true
+	t.change.Broadcast()
+	t.mu.Unlock()
+	return t.Conn.Close()
+}
