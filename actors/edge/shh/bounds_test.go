@@ -1,6 +1,7 @@
 package shh
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -146,6 +147,44 @@ func TestCountsOfFiltersAndKeysAreBounded(t *testing.T) {
 	}
 	must[bool](t, c, "shh_deleteMessageFilter", first)
 	must[string](t, c, "shh_newMessageFilter", criteria)
+}
+
+func TestPasswordsAreWorkedOnOneAtATimeAndNotForThoseWhoHaveGone(t *testing.T) {
+	r, c := running(t, func(c *Config) { c.Keys = 2 })
+	s := &service{r.api}
+	r.api.deriving <- struct{}{} // one is being worked on
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	if _, err := s.GenerateSymKeyFromPassword(gone, "x"); !errors.Is(err, context.Canceled) {
+		t.Errorf("for a client that has gone: got error %v", err)
+	}
+	errs := make(chan error, 5)
+	for range cap(errs) {
+		go func() { errs <- c.CallContext(t.Context(), nil, "shh_generateSymKeyFromPassword", "x") }()
+	}
+	select {
+	case err := <-errs:
+		t.Errorf("another was worked on meanwhile: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	<-r.api.deriving
+	full := 0
+	for range cap(errs) {
+		if err := <-errs; err != nil && err.Error() == "shh: there are 2 keys already (keys)" {
+			full++
+		} else if err != nil {
+			t.Error(err)
+		}
+	}
+	if got := r.api.Report().Keys; got != 2 || full != 3 {
+		t.Errorf("%d keys, %d calls refused, want 2 and 3", got, full)
+	}
+	r.api.deriving <- struct{}{}
+	go func() { errs <- c.CallContext(t.Context(), nil, "shh_generateSymKeyFromPassword", "x") }()
+	r.kernel.Stop()
+	if err := <-errs; err == nil || err.Error() != errStopping.Error() {
+		t.Errorf("when the node stops: got error %v", err)
+	}
 }
 
 // The actor hands over and never waits, however slow the opening is.

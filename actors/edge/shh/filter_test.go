@@ -1,6 +1,9 @@
 package shh
 
 import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -295,6 +298,37 @@ func TestMalformedMessagesReachNobodyAndEndNothing(t *testing.T) {
 	}
 	for n := range 130 { // too short for either form
 		tb.takers(transport.Envelope{Data: slices.Repeat([]byte{4}, n), Raw: make([]byte, n)}, n%2 == 0)
+	}
+}
+
+// One such envelope ended every node of 2020 that listened with a key pair: the
+// MAC is right, and what it covers is shorter than the iv that it begins with.
+func TestPoisonedEnvelopeEndsNothing(t *testing.T) {
+	tb := newTable(t, nil)
+	tb.add("bob", filter{direct: true}, keyed{private: bob})
+	shared, err := alice.Shared(bob.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := sha256.Sum256(append([]byte{0, 0, 0, 1}, shared[:]...))
+	authentication := sha256.Sum256(k[16:])
+	point := alice.Public()
+	for n := range 17 {
+		mac := hmac.New(sha256.New, authentication[:])
+		mac.Write(make([]byte, n))
+		data := mac.Sum(append(bytes.Clone(point[:]), make([]byte, n)...))
+		for _, direct := range []bool{false, true} {
+			if got := tb.takers(transport.Envelope{Hash: transport.Hash{byte(n)}, Data: data}, direct); got != nil {
+				t.Errorf("body of %d bytes: taken by %q", n, got)
+			}
+		}
+	}
+	if got := tb.api.counts.malformed.Load(); got != 0 {
+		t.Errorf("%d were opened, or broke the opener", got)
+	}
+	honest := letter{to: bob.Public(), topic: topicA}
+	if got := tb.takers(sealed(honest, "x"), false); len(got) != 1 {
+		t.Errorf("the next honest one: taken by %q", got)
 	}
 }
 

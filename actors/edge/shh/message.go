@@ -1,13 +1,16 @@
 package shh
 
 import (
+	"encoding/json"
+	"errors"
+	"strings"
+
 	"github.com/ethereum/go-ethereum/common/hexutil"
 
 	"github.com/stratanode/strata/layers/transport"
 )
 
-// What passes the API, in JSON. The names of the first two types are part of the
-// error texts that clients get for malformed input. Pointers stand where null is
+// What passes the API, in JSON. Pointers stand where null is
 // the same as nothing.
 
 // NewMessage is the parameter of shh_post.
@@ -54,6 +57,34 @@ type Info struct {
 	Messages       int     `json:"messages"` // envelopes that wait to be tried with the keys
 	MinPoW         float64 `json:"minPow"`
 	MaxMessageSize uint32  `json:"maxMessageSize"` // bytes
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (m *NewMessage) UnmarshalJSON(b []byte) error {
+	type newMessage NewMessage
+	return inKnownWords(json.Unmarshal(b, (*newMessage)(m)))
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (c *Criteria) UnmarshalJSON(b []byte) error {
+	type criteria Criteria
+	return inKnownWords(json.Unmarshal(b, (*criteria)(c)))
+}
+
+// knownTypes are the names that the types of this package have in go-ethereum.
+var knownTypes = strings.NewReplacer(
+	"shh.newMessage", "whisperv6.NewMessage", "field newMessage.", "field NewMessage.",
+	"shh.criteria", "whisperv6.Criteria", "field criteria.", "field Criteria.",
+	"shh.Topic", "whisperv6.TopicType",
+)
+
+// inKnownWords makes the error of encoding/json, which tells the client the type
+// that was wanted, that of go-ethereum.
+func inKnownWords(err error) error {
+	if err == nil {
+		return nil
+	}
+	return errors.New(knownTypes.Replace(err.Error()))
 }
 
 // Topic is four bytes, in JSON 0x and eight hex digits.

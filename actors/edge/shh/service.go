@@ -34,7 +34,7 @@ func (s *service) Info(ctx context.Context) (Info, error) {
 const maxMessage = 10 << 20
 
 // SetMaxMessageSize sets the longest message that is taken, in bytes, until the
-// transport starts anew; so do the other settings.
+// node ends; so do the other settings.
 func (s *service) SetMaxMessageSize(ctx context.Context, size uint32) (bool, error) {
 	if size > maxMessage {
 		return true, fmt.Errorf("message size too large [%d>%d]", size, maxMessage)
@@ -75,6 +75,9 @@ func (s *service) set(ctx context.Context, c transport.Set) error {
 		c.Ref = r
 		return c
 	})
+	if err == nil {
+		s.api.settings.keep(c)
+	}
 	return err
 }
 
@@ -157,7 +160,21 @@ func (s *service) AddSymKey(key hexutil.Bytes) (string, error) {
 
 // GenerateSymKeyFromPassword makes the key that a text stands for and returns its
 // id; see envelope.KeyFromPassword.
-func (s *service) GenerateSymKeyFromPassword(password string) (string, error) {
+// One is worked on at a time: that takes some hundredth of a second of a core,
+// and a client may ask for thousands.
+func (s *service) GenerateSymKeyFromPassword(ctx context.Context, password string) (string, error) {
+	l, err := s.api.alive()
+	if err != nil {
+		return "", err
+	}
+	select {
+	case s.api.deriving <- struct{}{}:
+		defer func() { <-s.api.deriving }()
+	case <-ctx.Done():
+		return "", ctx.Err()
+	case <-l.ctx.Done():
+		return "", errStopping
+	}
 	if err := s.api.keys.room(); err != nil {
 		return "", err
 	}

@@ -92,6 +92,22 @@ func TestMethodsAnswerAsGoEthereumDoes(t *testing.T) {
 	}
 }
 
+func TestWhatWasSetIsSetAgainWhenTheTransportStartsAnew(t *testing.T) {
+	r, c := running(t, nil)
+	must[bool](t, c, "shh_setMinPoW", 0.5)
+	must[bool](t, c, "shh_makeLightClient")
+	must[bool](t, c, "shh_setMinPoW", 0.7)
+	r.fake.change(func(f *fake) { f.refuse = "whisper: no" })
+	fails(t, c, "no", "shh_setMinPoW", 9)
+	before := len(of[transport.Set](r.fake))
+	r.fake.up(transport.Ready{Info: r.fake.info})
+	var again []transport.Set
+	until(t, func() bool { again = of[transport.Set](r.fake)[before:]; return len(again) >= 2 })
+	if len(again) != 2 || again[0].Light == nil || !*again[0].Light || again[1].MinPoW == nil || *again[1].MinPoW != 0.7 {
+		t.Errorf("set again: %+v, want light and a minimum of 0.7", again)
+	}
+}
+
 func TestMalformedParametersAreRefusedInTheKnownWords(t *testing.T) {
 	_, c := running(t, nil)
 	for _, tt := range []struct {

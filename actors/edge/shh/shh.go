@@ -19,8 +19,12 @@
 //   - A subscription is told at once, not every 250 ms.
 //   - Filters that nobody polls end, and everything is bounded; what is dropped is
 //     counted. The errors of bounds begin with "shh: ".
-//   - What is set here holds until the transport starts anew, not until the node
-//     ends.
+//   - A null is no value for a parameter, only for a field of an object, and a
+//     request must say that it is JSON-RPC 2.0.
+//   - The longest message can be set between 4096 bytes and what the links of the
+//     node were made for, max_message_size_bytes, not from 0 to 10 MiB.
+//   - shh_uninstallFilter is there, too, as in Status.
+//   - A peer is trusted until its link ends or the transport starts anew.
 //   - The minPow of a filter also holds for envelopes of history, whose proof of
 //     work is computed for it; go-ethereum compares with zero and loses them. Where
 //     a transport does not say what was hashed, they pass.
@@ -49,16 +53,19 @@ var errStopping = errors.New("shh: the node is stopping")
 // API is the edge. It is made by New, put on a stack by Stand, and then opened
 // and closed by it. Service and Report are safe for concurrent use.
 type API struct {
-	cfg     Config
-	log     *slog.Logger
-	keys    keys
-	filters *filters
-	calls   calls
-	inbox   inbox
-	opener  opener
-	watch   watch
-	mining  chan struct{} // a place for each post that may mine
-	counts  counts
+	cfg      Config
+	log      *slog.Logger
+	keys     keys
+	settings settings
+	filters  *filters
+	calls    calls
+	inbox    inbox
+	opener   opener
+	watch    watch
+	mining   chan struct{} // a place for each post that may mine
+	counts   counts
+
+	deriving chan struct{} // the place of the password that is worked on
 
 	info atomic.Pointer[transport.Info] // of the transport; nil until it is ready
 
@@ -75,12 +82,14 @@ type life struct {
 
 // New returns an API without keys or filters. The configuration must be valid.
 func New(cfg Config, log *slog.Logger) *API {
-	a := &API{cfg: cfg, log: log.With("edge", Namespace), mining: make(chan struct{}, cfg.Posts)}
+	a := &API{cfg: cfg, log: log.With("edge", Namespace), mining: make(chan struct{}, cfg.Posts), deriving: make(chan struct{}, 1)}
 	a.keys = newKeys(cfg.Keys)
 	a.filters = newFilters(cfg, &a.counts)
 	a.calls = newCalls(func(transport.Command) {})
 	a.inbox = newInbox(cfg.QueueBytes)
 	a.opener.api = a
+	a.watch.topics = a.filters.topics
+	a.watch.send = func(c transport.Command) { a.calls.send(c) } // which Stand sets
 	return a
 }
 
@@ -102,6 +111,7 @@ func (a *API) Open() error {
 	a.life = l
 	a.mu.Unlock()
 	a.filters.wind()
+	a.watch.begin()
 	l.work.Go(func() { a.openAll(l.ctx) })
 	a.calls.send(transport.Attach{}) // the transport may have been ready long ago
 	return nil
@@ -117,6 +127,7 @@ func (a *API) Close() {
 		return
 	}
 	l.end()
+	a.watch.end()
 	l.work.Wait()
 	a.filters.unwind()
 }
@@ -150,7 +161,8 @@ func (a *API) hear(e transport.Event) {
 		if before := a.info.Swap(&e.Info); before != nil && before.Name != e.Info.Name {
 			a.inbox.anew() // another transport counts its marks in its own way
 		}
-		a.watch.repeat(a.filters.topics, a.calls.send)
+		a.watch.repeat()
+		a.settings.repeat(a.calls.send)
 		a.calls.repeat()
 	case transport.Admitted:
 		a.admitted(e)

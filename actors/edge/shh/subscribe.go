@@ -47,10 +47,13 @@ func (a *API) newFilter(c *Criteria, as asks, fresh chan struct{}) (*filter, err
 			f.topics = append(f.topics, topic)
 		}
 	}
+	if err := a.watch.room(f.topics); err != nil {
+		return nil, err
+	}
 	if err := a.filters.add(f, key); err != nil {
 		return nil, err
 	}
-	a.watch.grow(f.topics, a.filters.topics, a.calls.send)
+	a.watch.grow(f.topics)
 	return f, nil
 }
 

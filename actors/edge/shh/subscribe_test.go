@@ -1,12 +1,16 @@
 package shh
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"io"
+	"net"
 	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	gethrpc "github.com/ethereum/go-ethereum/rpc"
@@ -122,6 +126,61 @@ func TestSlowSubscriberLosesTheOldestAndHoldsNobodyUp(t *testing.T) {
 	if len(held) != 5 || string(held[0].Payload) != "15" || len(f.fresh) != 1 {
 		t.Errorf("%d messages and %d signals", len(held), len(f.fresh))
 	}
+}
+
+// A client that has subscribed and reads nothing any more loses its connection,
+// and with it what it holds, when the first notice has waited for 10 s.
+func TestSubscriberThatReadsNothingIsCutOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, nil)
+		server := gethrpc.NewServer()
+		defer func() {
+			server.Stop()
+			r.kernel.Stop()
+			time.Sleep(2 * time.Second) // protoactor has timers of its own
+			synctest.Wait()
+		}()
+		if err := server.RegisterName(Namespace, r.api.Service()); err != nil {
+			t.Fatal(err)
+		}
+		near, far := net.Pipe()
+		go server.ServeCodec(gethrpc.NewCodec(near), 0)
+		sym, err := r.api.keys.addSym(symOf(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(far, `{"jsonrpc":"2.0","id":1,"method":"shh_subscribe","params":["messages",{"symKeyID":"%s","topics":["0xcd423760"]}]}`, sym)
+		if line, err := bufio.NewReader(far).ReadString('\n'); err != nil || !strings.Contains(line, `"result":"0x`) {
+			t.Fatalf("answer %q, %v", line, err)
+		}
+		for i := range 3 {
+			r.fake.admit(sealed(letter{sym: symOf(1), topic: topicA}, fmt.Sprint(i)))
+		}
+		time.Sleep(9 * time.Second)
+		synctest.Wait()
+		if got := r.api.Report(); got.Subscriptions != 1 {
+			t.Errorf("after 9 s: %+v", got)
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if got := r.api.Report(); got.Filters != 0 || got.StoredBytes != 0 {
+			t.Errorf("after 11 s: %+v", got)
+		}
+		rest := make(chan error, 1)
+		go func() {
+			_, err := io.Copy(io.Discard, far)
+			rest <- err
+		}()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		select {
+		case <-rest:
+		default:
+			t.Error("the connection is still open")
+			far.Close()
+			<-rest
+		}
+	})
 }
 
 func TestClientsMayDoEverythingAtOnce(t *testing.T) {
