@@ -29,7 +29,7 @@ type fileFlags struct {
 
 // traceConfig is the section "trace".
 type traceConfig struct {
-	Steps int `yaml:"steps" comment:"steps of each layer that are remembered for 'strata trace'; 0 turns it off"`
+	Steps int `yaml:"steps" comment:"up to so many steps of each layer are remembered for 'strata trace', fewer if they are large; 0 turns it off"`
 }
 
 func defaultTraceConfig() traceConfig { return traceConfig{Steps: 1 << 12} }
