@@ -8,11 +8,10 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
-
-	"github.com/hashicorp/go-plugin"
 
 	"github.com/stratanode/strata/plugins/transport"
 )

@@ -157,7 +157,8 @@ func dialOptions() []grpc.DialOption {
 // refuseBroker keeps go-plugin from opening its broker's stream: every message
 // of the plugin there would cost the host a goroutine for 5 s.
 func refuseBroker(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string,
-	open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	open grpc.Streamer, opts ...grpc.CallOption,
+) (grpc.ClientStream, error) {
 	if strings.HasPrefix(method, "/plugin.GRPCBroker/") {
 		return nil, status.Error(codes.Unimplemented, "host: there is no broker")
 	}

@@ -92,8 +92,10 @@ func probe(arg string) map[string]string {
 
 // mustFail and mustWork say what of it a confined plugin can.
 var (
-	mustFail = []string{"key", "other", "host environ", "host memory", "init environ", "passwd", "shadow", "list data",
+	mustFail = []string{
+		"key", "other", "host environ", "host memory", "init environ", "passwd", "shadow", "list data",
 		"hidden system folder", "ipc socket", "abstract socket", "write outside", "write usr", "change own folder's mode of parent",
-		"signal host", "mount", "unshare"}
+		"signal host", "mount", "unshare",
+	}
 	mustWork = []string{"read allowed", "write own", "write temp", "hosts", "run", "listen", "dial", "dial host", "udp", "udp send", "resolve"}
 )

@@ -3,6 +3,7 @@ package devp2p
 import (
 	"bytes"
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -177,7 +178,7 @@ func (l *link) put(p overlay.Outgoing) bool {
 	size := len(p.Payload)
 	err := l.rw.WriteMsg(p2p.Msg{Code: p.Code, Size: uint32(size), Payload: bytes.NewReader(p.Payload)})
 	if err != nil {
-		if l.ctx.Err() == nil && err != p2p.ErrShuttingDown {
+		if l.ctx.Err() == nil && !errors.Is(err, p2p.ErrShuttingDown) {
 			l.drop(writeFailed, "write: "+err.Error(), p2p.DiscNetworkError)
 		}
 		return false

@@ -42,7 +42,7 @@ func (e *Edge) call(method string, limit time.Duration, f func(context.Context) 
 	watchdog := time.AfterFunc(patience, late) // f may ignore its context
 	defer watchdog.Stop()
 	err := guarded(method, func() error { return f(ctx) })
-	if _, ok := err.(*panicked); ok {
+	if _, ok := errors.AsType[*panicked](err); ok {
 		e.fail(err)
 	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {

@@ -70,10 +70,10 @@ func (e *Edge) poll(counter transport.Counter) {
 			stats, err = counter.Stats(ctx)
 			return err
 		})
-		switch {
-		case err == errOver:
+		if errors.Is(err, errOver) {
 			return
-		case err == nil:
+		}
+		if err == nil {
 			e.home.stats.take(stats)
 		}
 	}

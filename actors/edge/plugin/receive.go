@@ -68,7 +68,7 @@ func (e *Edge) receiver() {
 			return
 		}
 		if err != nil {
-			if _, ok := err.(*panicked); !ok {
+			if _, ok := errors.AsType[*panicked](err); !ok {
 				err = fmt.Errorf("Receive: %w", errors.New(text))
 			}
 			e.fail(err)

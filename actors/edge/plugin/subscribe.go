@@ -21,7 +21,7 @@ func (e *Edge) subscriber() {
 			}
 			return nil
 		})
-		if err == errOver {
+		if errors.Is(err, errOver) {
 			return
 		}
 		if err != nil {

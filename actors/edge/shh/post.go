@@ -95,7 +95,7 @@ func (a *API) post(ctx context.Context, m *NewMessage) (transport.Hash, error) {
 	}
 	if m.TargetPeer != "" {
 		if _, err := enode.Parse(enode.ValidSchemes, m.TargetPeer); err != nil {
-			return none, fmt.Errorf("failed to parse target peer: %s", err)
+			return none, fmt.Errorf("failed to parse target peer: %w", err)
 		}
 	}
 	if most := a.cfg.MaxPoWTime; time.Duration(m.PoWTime)*time.Second > most {

@@ -77,7 +77,9 @@ func (n *Node) wait(attempt int) time.Duration {
 	d := n.plainWait(attempt)
 	var b [1]byte
 	if n.random != nil {
-		n.random.Read(b[:]) // without chance the schedule is still right
+		if _, err := n.random.Read(b[:]); err != nil {
+			b[0] = 0 // without chance the schedule is still right
+		}
 	}
 	return d + d/4*time.Duration(b[0])/256
 }
