@@ -97,7 +97,7 @@ func everyHalfMinute(since, until time.Time) (list []transport.Envelope) {
 }
 
 // syncForever takes over from such a server, and says how far back it asks each
-// time.
+// time, and when it has everything.
 func syncForever(dir string) {
 	n := linked(dir, func(c *Config) { c.SyncWindow = 12 * time.Hour }, func(n *link, q transport.Query) {
 		os.Stdout.WriteString(fmt.Sprintln("asked", q.From.Unix(), n.source().Until.Unix()))
@@ -107,10 +107,15 @@ func syncForever(dir string) {
 		fmt.Println("error", err)
 		os.Exit(1)
 	}
-	for {
-		<-n.news
+	for range time.Tick(5 * time.Millisecond) {
+		if n.caughtUp() {
+			fmt.Println(hasEverything)
+			select {} // until it is killed
+		}
 	}
 }
+
+const hasEverything = "has everything"
 
 func TestKilledProcessSkipsNothingOfAnotherServer(t *testing.T) {
 	dir := t.TempDir()
@@ -128,6 +133,10 @@ func TestKilledProcessSkipsNothingOfAnotherServer(t *testing.T) {
 		}
 		kill, lines := 1+rand.IntN(5), 0
 		for in := bufio.NewScanner(out); in.Scan(); {
+			if in.Text() == hasEverything {
+				c.Process.Kill()
+				continue
+			}
 			var from, until int64
 			if _, err := fmt.Sscanf(in.Text(), "asked %d %d", &from, &until); err != nil {
 				t.Fatalf("round %d: the child says %q", round, in.Text())
@@ -136,8 +145,8 @@ func TestKilledProcessSkipsNothingOfAnotherServer(t *testing.T) {
 				since = until // the first mark
 			}
 			lines++
-			if almost := time.Now().Unix()-until < 3600; almost || round < 5 && lines == kill {
-				c.Process.Kill() // in the last round when it has almost everything
+			if round < 5 && lines == kill { // in the last round it has everything
+				c.Process.Kill()
 			}
 		}
 		if c.Wait(); c.ProcessState.ExitCode() != -1 {
