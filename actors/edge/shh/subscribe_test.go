@@ -153,6 +153,7 @@ func TestSubscriberThatReadsNothingIsCutOff(t *testing.T) {
 		if line, err := bufio.NewReader(far).ReadString('\n'); err != nil || !strings.Contains(line, `"result":"0x`) {
 			t.Fatalf("answer %q, %v", line, err)
 		}
+		synctest.Wait() // else the library may write the first notice, and nobody hears that it cannot
 		for i := range 3 {
 			r.fake.admit(sealed(letter{sym: symOf(1), topic: topicA}, fmt.Sprint(i)))
 		}
