@@ -138,13 +138,7 @@ func everything(ctx context.Context, at string, greet []byte) (map[[32]byte]int,
 // is busy.
 func TestMailServerKeepsWhatItConfirmed(t *testing.T) {
 	t.Setenv(actEnv, actAsStrata)
-	server := newDemoNode(shortDir(t), "post")
-	if err := server.configure(demoRelay, fmt.Sprintf(`  overlay: {use: devp2p, settings: {listen: %q}}
-  transport: {use: whisper, settings: {interest: everything, pool_bytes: 268435456}}
-  archive: {use: sqlite, settings: {rows_per_second: 1000000, burst_rows: 10000000}}
-`, freeAddress(t))); err != nil {
-		t.Fatal(err)
-	}
+	server := mailServer(t, newDemoNode(shortDir(t), "post"), "")
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	greet := greeting(t)
