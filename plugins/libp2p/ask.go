@@ -126,7 +126,7 @@ func (t *Transport) take(s network.Stream, r *bufio.Reader, shards []bool, missi
 		shard := t.shardOf(e.Topic)
 		if err != nil || !shards[shard] {
 			t.count.rejected.Add(1)
-			return n, fmt.Errorf("%w: envelope: %v", errRecent, err)
+			return n, fmt.Errorf("%w: envelope: %w", errRecent, err)
 		}
 		if err := timely(e, t.now()); err != nil {
 			t.untimely(err) // it may have expired on the way

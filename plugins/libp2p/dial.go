@@ -14,7 +14,6 @@ const (
 	dialTimeout = 10 * time.Second
 	firstRetry  = 250 * time.Millisecond // doubled after every failure
 	lastRetry   = 10 * time.Second
-	foundLimit  = 64 // dials to peers found on the LAN that run at once
 )
 
 // keepConnected dials a static peer until ctx is done, whenever there is no
@@ -60,29 +59,6 @@ func (t *Transport) dial(ctx context.Context, p peer.AddrInfo) bool {
 		return false
 	}
 	return true
-}
-
-// HandlePeerFound implements mdns.Notifee.
-func (f found) HandlePeerFound(p peer.AddrInfo) {
-	if p.ID == f.t.host.ID() || len(f.t.host.Network().Peers()) >= f.t.conf.MaxPeers {
-		return
-	}
-	select {
-	case f.running <- struct{}{}:
-	default:
-		return // it is announced again
-	}
-	f.t.spawn(func() {
-		f.t.dial(f.ctx, p)
-		<-f.running
-	})
-}
-
-// found dials what is found on the LAN.
-type found struct {
-	t       *Transport
-	ctx     context.Context
-	running chan struct{}
 }
 
 // cut closes the connections to p in the background.

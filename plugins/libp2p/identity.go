@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/libp2p/go-libp2p/core/crypto"
+
 	"github.com/stratanode/strata/plugins/transport"
 )
 

@@ -17,8 +17,8 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/p2p/discovery/mdns"
 	ma "github.com/multiformats/go-multiaddr"
+
 	"github.com/stratanode/strata/plugins/transport"
 )
 
@@ -50,7 +50,6 @@ type Transport struct {
 	cover    []int         // shards in the order in which they serve as cover
 	serving  chan struct{} // one slot for each answer under way
 	lowest   atomic.Pointer[float64]
-	lan      mdns.Service
 
 	ctx    context.Context // done at Close
 	cancel context.CancelFunc
@@ -149,7 +148,7 @@ func (t *Transport) open(dir string, random io.Reader) error {
 			return err
 		}
 	}
-	return t.start()
+	return t.start(random)
 }
 
 // speak chooses the wire form and returns the pubsub topics of the shards.
@@ -169,7 +168,7 @@ func (t *Transport) speak() []string {
 }
 
 // start begins everything that goes on by itself, and then listens and dials.
-func (t *Transport) start() error {
+func (t *Transport) start(random io.Reader) error {
 	if err := t.follow(); err != nil {
 		return err
 	}
@@ -195,11 +194,9 @@ func (t *Transport) start() error {
 		}
 	}
 	if t.conf.MDNS {
-		lan := mdns.NewMdnsService(t.host, mdns.ServiceName, found{t, t.ctx, make(chan struct{}, foundLimit)})
-		if err := lan.Start(); err != nil {
-			return transport.Invalid("mdns", "libp2p: %v", err)
+		if err := t.meetLAN(random); err != nil {
+			return err
 		}
-		t.lan = lan
 	}
 	t.log.Info("libp2p node is up", "peer_id", t.host.ID().String(), "addrs", t.Addrs())
 	return nil
@@ -219,10 +216,6 @@ func (t *Transport) Close(context.Context) error {
 	}
 	t.cancel()
 	var errs []error
-	if t.lan != nil {
-		errs = append(errs, t.lan.Close())
-		t.lan = nil
-	}
 	if t.host != nil {
 		errs = append(errs, t.host.Close())
 	}
@@ -245,7 +238,7 @@ func (t *Transport) spawn(f func()) {
 func (t *Transport) Addrs() []string {
 	info := peer.AddrInfo{ID: t.host.ID(), Addrs: t.host.Addrs()}
 	full, err := peer.AddrInfoToP2pAddrs(&info)
-	if err != nil {
+	if err != nil || len(info.Addrs) == 0 { // without any, full would have the bare id
 		return nil
 	}
 	list := make([]string, len(full))

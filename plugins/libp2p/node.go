@@ -101,7 +101,7 @@ func quiet() {
 func natOptions(n NAT) []golibp2p.Option {
 	var options []golibp2p.Option
 	if n.PortMap {
-		options = append(options, golibp2p.NATPortMap())
+		options = append(options, golibp2p.NATManager(newPortMap))
 	}
 	if n.AutoNAT {
 		options = append(options, golibp2p.EnableAutoNATv2())

@@ -4,6 +4,7 @@ import (
 	"context"
 	crand "crypto/rand"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
+
 	"github.com/stratanode/strata/plugins/transport"
 )
 
@@ -82,8 +84,10 @@ func (t *Transport) publish(e transport.Envelope) error {
 		return transport.Invalid("data", "libp2p: is empty")
 	case len(e.Data) > t.codec.maxData():
 		// Gossip would drop it without a word.
-		return &transport.Error{Code: transport.CodeTooLarge, Field: "data",
-			Reason: fmt.Sprintf("libp2p: %d bytes, the limit is %d", len(e.Data), t.codec.maxData())}
+		return &transport.Error{
+			Code: transport.CodeTooLarge, Field: "data",
+			Reason: fmt.Sprintf("libp2p: %d bytes, the limit is %d", len(e.Data), t.codec.maxData()),
+		}
 	case e.TTL < time.Second || e.TTL > t.codec.maxTTL() || e.TTL%time.Second != 0:
 		return transport.Invalid("ttl", "libp2p: %v is not of whole seconds within 1s and %v", e.TTL, t.codec.maxTTL())
 	case e.Sent.Unix() < 0 || e.Sent.Unix() > maxSent:
@@ -92,10 +96,10 @@ func (t *Transport) publish(e transport.Envelope) error {
 		return &transport.Error{Code: transport.CodeUnsupported, Field: "privacy", Reason: "libp2p: none is offered"}
 	}
 	e.Sent = time.Unix(e.Sent.Unix(), 0).UTC()
-	switch timely(e, t.now()) {
-	case errExpired:
+	switch err := timely(e, t.now()); {
+	case errors.Is(err, errExpired):
 		return transport.ErrExpired
-	case errFuture:
+	case errors.Is(err, errFuture):
 		return transport.Invalid("sent", "libp2p: is more than %v in the future", maxSkew)
 	}
 	return t.pool.take(e, t.codec.encode(e), t.shardOf(e.Topic))
@@ -164,6 +168,7 @@ func (t *Transport) meshes(p peer.ID) { t.asker.ask(p, hintAge, meshDelay) }
 func (t *Transport) follow() error {
 	sub, err := t.host.EventBus().Subscribe([]any{
 		new(event.EvtPeerIdentificationCompleted), new(event.EvtPeerProtocolsUpdated), new(event.EvtPeerConnectednessChanged),
+		new(event.EvtLocalAddressesUpdated),
 	}, eventbus.BufSize(256))
 	if err != nil {
 		return fmt.Errorf("libp2p: events: %w", err)
@@ -195,6 +200,8 @@ func (t *Transport) notice(e any) {
 		if e.Connectedness == network.NotConnected {
 			t.asker.part(e.Peer)
 		}
+	case event.EvtLocalAddressesUpdated: // a router has opened a port, or a relay a place
+		t.log.Info("addresses of this node", "addrs", t.Addrs())
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/libp2p/go-libp2p/core/network"
+
 	"github.com/stratanode/strata/plugins/transport"
 )
 
@@ -67,20 +68,39 @@ func (t *Transport) Stats(context.Context) ([]transport.Stat, error) {
 		name  string
 		value *atomic.Uint64
 	}{
-		{"envelopes_published_total", &c.published}, {"relayed_total", &c.relayed}, {"expired_total", &c.expired},
-		{"busy_total", &c.queueFull}, {"copies_total", &c.copies}, {"duplicates_total", &c.duplicates},
-		{"delivered_total", &c.delivered}, {"inbox_full_total", &c.inboxFull}, {"rejected_total", &c.rejected},
-		{"late_total", &c.late}, {"future_total", &c.future}, {"foreign_total", &c.foreign},
-		{"queue_drops_total", &c.queueDrops}, {"validation_drops_total", &c.validateDrops},
-		{"bytes_in_total", &c.bytesIn}, {"bytes_out_total", &c.bytesOut},
-		{"recent_evicted_total", &c.recentEvicted}, {"recents_asked_total", &c.asked},
-		{"recents_failed_total", &c.askFailed}, {"recents_fetched_total", &c.fetched},
-		{"recents_served_total", &c.served}, {"recents_refused_total", &c.refused},
-		{"stores_asked_total", &c.storeAsked}, {"stores_failed_total", &c.storeFailed},
-		{"stores_fetched_total", &c.storeFetched}, {"stores_served_total", &c.storeServed},
-		{"stores_declined_total", &c.storeDeclined}, {"stores_refused_total", &c.storeRefused},
-		{"hints_total", &c.hints}, {"breaches_total", &c.breaches}, {"dial_failures_total", &c.dialFailed},
-		{"slow_peers_total", &c.slow}, {"bad_peers_total", &c.bad},
+		{"envelopes_published_total", &c.published},
+		{"relayed_total", &c.relayed},
+		{"expired_total", &c.expired},
+		{"busy_total", &c.queueFull},
+		{"copies_total", &c.copies},
+		{"duplicates_total", &c.duplicates},
+		{"delivered_total", &c.delivered},
+		{"inbox_full_total", &c.inboxFull},
+		{"rejected_total", &c.rejected},
+		{"late_total", &c.late},
+		{"future_total", &c.future},
+		{"foreign_total", &c.foreign},
+		{"queue_drops_total", &c.queueDrops},
+		{"validation_drops_total", &c.validateDrops},
+		{"bytes_in_total", &c.bytesIn},
+		{"bytes_out_total", &c.bytesOut},
+		{"recent_evicted_total", &c.recentEvicted},
+		{"recents_asked_total", &c.asked},
+		{"recents_failed_total", &c.askFailed},
+		{"recents_fetched_total", &c.fetched},
+		{"recents_served_total", &c.served},
+		{"recents_refused_total", &c.refused},
+		{"stores_asked_total", &c.storeAsked},
+		{"stores_failed_total", &c.storeFailed},
+		{"stores_fetched_total", &c.storeFetched},
+		{"stores_served_total", &c.storeServed},
+		{"stores_declined_total", &c.storeDeclined},
+		{"stores_refused_total", &c.storeRefused},
+		{"hints_total", &c.hints},
+		{"breaches_total", &c.breaches},
+		{"dial_failures_total", &c.dialFailed},
+		{"slow_peers_total", &c.slow},
+		{"bad_peers_total", &c.bad},
 	} {
 		list = append(list, transport.Stat{Name: s.name, Value: float64(s.value.Load())})
 	}

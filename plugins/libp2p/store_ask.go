@@ -207,7 +207,7 @@ func readPage(r *bufio.Reader, c codec, q transport.Query) (page transport.Page,
 		size += len(wire)
 		switch {
 		case err != nil:
-			return page, fmt.Errorf("%w: envelope: %v", errStore, err)
+			return page, fmt.Errorf("%w: envelope: %w", errStore, err)
 		case !q.Filter.All && !topics[e.Topic] || e.Sent.Before(q.From) || !e.Sent.Before(q.To):
 			return page, fmt.Errorf("%w: envelope not asked for", errStore)
 		case len(page.Envelopes) == q.Limit || size > maxPageBytes:

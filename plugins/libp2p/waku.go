@@ -6,8 +6,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/stratanode/strata/plugins/transport"
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/stratanode/strata/plugins/transport"
 )
 
 // Fields of WakuMessage (14/WAKU2-MESSAGE).
