@@ -203,11 +203,19 @@ func (q *quarry) envelopePackets() {
 	e := whisper.EncodeEnvelope(whisper.Envelope{Expiry: 1577836800, TTL: 50, Topic: transport.Topic{1, 2, 3, 4}, Data: q.bytes(100), Nonce: 77})
 	q.ruin("envelopes", codeMessages, list(append(bytes.Clone(e), e...)), 40, 60)
 	for _, fields := range [][]any{
-		{}, {uint64(1)}, {uint64(1), uint64(2)}, {uint64(1), uint64(2), q.bytes(4)}, {uint64(1), uint64(2), q.bytes(4), q.bytes(9)},
-		{uint64(1), uint64(2), q.bytes(3), q.bytes(9), uint64(1)}, {uint64(1), uint64(2), q.bytes(5), q.bytes(9), uint64(1)},
-		{uint64(1) << 32, uint64(2), q.bytes(4), q.bytes(9), uint64(1)}, {uint64(1), uint64(1) << 32, q.bytes(4), q.bytes(9), uint64(1)},
-		{uint64(1), uint64(2), q.bytes(4), q.bytes(9), q.bytes(9)}, {uint64(1), uint64(2), q.bytes(4), []any{}, uint64(1)},
-		{uint64(1), uint64(2), q.bytes(4), q.bytes(9), uint64(1), uint64(1)}, {[]any{}, []any{}, []any{}, []any{}, []any{}},
+		{},
+		{uint64(1)},
+		{uint64(1), uint64(2)},
+		{uint64(1), uint64(2), q.bytes(4)},
+		{uint64(1), uint64(2), q.bytes(4), q.bytes(9)},
+		{uint64(1), uint64(2), q.bytes(3), q.bytes(9), uint64(1)},
+		{uint64(1), uint64(2), q.bytes(5), q.bytes(9), uint64(1)},
+		{uint64(1) << 32, uint64(2), q.bytes(4), q.bytes(9), uint64(1)},
+		{uint64(1), uint64(1) << 32, q.bytes(4), q.bytes(9), uint64(1)},
+		{uint64(1), uint64(2), q.bytes(4), q.bytes(9), q.bytes(9)},
+		{uint64(1), uint64(2), q.bytes(4), []any{}, uint64(1)},
+		{uint64(1), uint64(2), q.bytes(4), q.bytes(9), uint64(1), uint64(1)},
+		{[]any{}, []any{}, []any{}, []any{}, []any{}},
 	} {
 		q.packet(fmt.Sprintf("an envelope of %d items, %d", len(fields), len(q.all)), codeMessages, encodeRLP([]any{fields}))
 	}

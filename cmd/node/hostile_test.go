@@ -205,7 +205,8 @@ func TestHostilePeerHarmsNobodyElse(t *testing.T) {
 		{"a second status", []packet{{codeStatus, greeting(t)}, {codeStatus, []byte{0xff}}}, false},
 		{
 			"unknown codes, and limits that are none",
-			[]packet{{20, []byte{1}}, {99, nil}, {99, data}}, false,
+			[]packet{{20, []byte{1}}, {99, nil}, {99, data}},
+			false,
 		},
 		{"a sync request that is none", []packet{{123, data}}, true},
 		{"a sync response that is none", []packet{{124, data}}, true},

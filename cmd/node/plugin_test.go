@@ -48,8 +48,16 @@ func TestPluginNewWritesWhatItSays(t *testing.T) {
 func TestPluginNewRefusesWhatIsNoProject(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for _, args := range [][]string{
-		{}, {"a", "b"}, {"Mine"}, {"../mine"}, {"-mine"}, {"mi ne"}, {""}, {strings.Repeat("m", 33)},
-		{"mine", "--lang", "perl"}, {"mine", "--strata", "."},
+		{},
+		{"a", "b"},
+		{"Mine"},
+		{"../mine"},
+		{"-mine"},
+		{"mi ne"},
+		{""},
+		{strings.Repeat("m", 33)},
+		{"mine", "--lang", "perl"},
+		{"mine", "--strata", "."},
 	} {
 		if code, _, errOut := command(t, append([]string{"plugin", "new"}, args...)...); code != exitMisused || errOut == "" {
 			t.Errorf("%q: code %d, %s, want %d", args, code, errOut, exitMisused)
@@ -180,8 +188,15 @@ func TestPluginListHasWhatIsCompiledIn(t *testing.T) {
 
 func TestPluginCommandsWithoutAPluginAreMisused(t *testing.T) {
 	for _, args := range [][]string{
-		{"test"}, {"run", "--dev"}, {"run", "./mine"}, {"verify"}, {"verify", "./x", "--settings", "{"},
-		{"serve"}, {"serve", "carrier-pigeon"}, {"test", "./x", "--confine", "perhaps"}, {"test", "./x", "-c", "missing.yaml"},
+		{"test"},
+		{"run", "--dev"},
+		{"run", "./mine"},
+		{"verify"},
+		{"verify", "./x", "--settings", "{"},
+		{"serve"},
+		{"serve", "carrier-pigeon"},
+		{"test", "./x", "--confine", "perhaps"},
+		{"test", "./x", "-c", "missing.yaml"},
 	} {
 		if code, _, errOut := command(t, append([]string{"plugin"}, args...)...); code != exitMisused || errOut == "" {
 			t.Errorf("%q: code %d, %s, want %d", args, code, errOut, exitMisused)

@@ -220,9 +220,13 @@ func abilitiesOf(i transport.Info) []string {
 		has  bool
 		name string
 	}{
-		{i.Abilities.Query, "query"}, {i.Abilities.Peers, "peers"}, {i.Abilities.Stats, "stats"},
-		{i.Receipts, "receipts"}, {slices.Contains(i.Privacy, transport.PrivacyStem), "stem"},
-		{slices.Contains(i.Privacy, transport.PrivacyMix), "mix"}, {slices.Contains(i.Privacy, transport.PrivacyCover), "cover"},
+		{i.Abilities.Query, "query"},
+		{i.Abilities.Peers, "peers"},
+		{i.Abilities.Stats, "stats"},
+		{i.Receipts, "receipts"},
+		{slices.Contains(i.Privacy, transport.PrivacyStem), "stem"},
+		{slices.Contains(i.Privacy, transport.PrivacyMix), "mix"},
+		{slices.Contains(i.Privacy, transport.PrivacyCover), "cover"},
 	} {
 		if a.has {
 			all = append(all, a.name)

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/libp2p/go-libp2p/core/peer"
+
 	"github.com/stratanode/strata/plugins/transport"
 	"github.com/stratanode/strata/plugins/transport/transporttest"
 )

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/libp2p/zeroconf/v2"
+
 	"github.com/stratanode/strata/plugins/transport"
 )
 

@@ -8,8 +8,9 @@ import (
 
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	"github.com/libp2p/go-libp2p/core/network"
-	"github.com/stratanode/strata/plugins/transport"
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/stratanode/strata/plugins/transport"
 )
 
 func TestWakuNodesTalk(t *testing.T) {

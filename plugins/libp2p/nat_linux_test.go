@@ -176,8 +176,10 @@ func TestEveryOptionOfNATOpens(t *testing.T) {
 			"relay_client":  {settings{"relay_client": relay.Addrs()}, ""},
 			"hole_punching": {settings{"hole_punching": true, "reachability": "private"}, ""},
 			"relay_service": {settings{"relay_service": true, "reachability": "public"}, "/libp2p/circuit/relay/0.2.0/hop"},
-			"all": {settings{"port_map": true, "auto_nat": true, "relay_client": relay.Addrs(), "hole_punching": true,
-				"relay_service": true}, "/libp2p/autonat/2/dial-request"},
+			"all": {settings{
+				"port_map": true, "auto_nat": true, "relay_client": relay.Addrs(), "hole_punching": true,
+				"relay_service": true,
+			}, "/libp2p/autonat/2/dial-request"},
 		} {
 			n := start(t, settings{"nat": tt.nat, "peers": relay.Addrs()})
 			got := n.host.Mux().Protocols()

@@ -167,7 +167,8 @@ func TestReceiptsAreOneEach(t *testing.T) {
 	c.relayed(first, second)
 	r, _ := c.report()
 	want := []transport.Receipt{
-		{ID: 0, Outcome: transport.OutcomeRelayed}, {ID: 1, Outcome: transport.OutcomeFailed, Reason: "for a reason"},
+		{ID: 0, Outcome: transport.OutcomeRelayed},
+		{ID: 1, Outcome: transport.OutcomeFailed, Reason: "for a reason"},
 		{ID: 2, Outcome: transport.OutcomeExpired},
 	}
 	if fmt.Sprint(r.Receipts) != fmt.Sprint(want) {

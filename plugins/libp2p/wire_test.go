@@ -12,8 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stratanode/strata/plugins/transport"
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/stratanode/strata/plugins/transport"
 )
 
 type vector struct {
