@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -97,8 +98,13 @@ type newcomer struct {
 	from   *producer
 	exit   exit
 	back   any
-	answer chan error // has room for the one answer
+	answer chan error  // has room for the one answer
+	fate   atomic.Bool // decided: by the seat that takes it, or by who waits no longer
 }
+
+// decide reports whether the fate of n was open, which it is not from now on. So
+// the seat does not take what nobody waits for, and nobody gives up what it takes.
+func (n *newcomer) decide() bool { return n.fate.CompareAndSwap(false, true) }
 
 // Replace exchanges the resident of a running slot. Its address and what is
 // queued for it stay; those above get Ready from the new resident and offer
@@ -155,6 +161,9 @@ func (s *Stack) recall(ctx context.Context, p *place, n *newcomer) (there bool, 
 	case a := <-r.answer:
 		return a.there, a.err
 	case <-ctx.Done():
+		if n.decide() {
+			return true, ctx.Err()
+		}
 		return true, errTaken
 	}
 }
@@ -193,13 +202,15 @@ func (n *newcomer) prepare() (err error) {
 	return nil
 }
 
-// wait waits for the answer of the seat.
+// wait waits for the answer of the seat. A seat that is busy, or that has ended
+// with the node, does not take n after ctx has ended.
 func (n *newcomer) wait(ctx context.Context, p *place) error {
 	select {
 	case err := <-n.answer:
 		return err
 	case <-ctx.Done():
-		if p.seat.waiting.CompareAndSwap(n, nil) {
+		p.seat.waiting.CompareAndSwap(n, nil)
+		if n.decide() {
 			return ctx.Err()
 		}
 		return errTaken
@@ -208,11 +219,15 @@ func (n *newcomer) wait(ctx context.Context, p *place) error {
 
 // exchange puts a new tenant in the place of the one there is.
 func (s *seat) exchange(ctx actor.Context, n *newcomer) {
+	if !n.decide() {
+		return
+	}
 	err := s.tenant.settle()
 	if err == nil {
 		err = tryOpen(ctx, n.tenant)
 	}
 	if err != nil {
+		n.tenant.close() // there may be nobody left who hears of it
 		n.answer <- err
 		return
 	}

@@ -129,6 +129,9 @@ func (s *seat) recall(ctx actor.Context, m recall) {
 		m.answer <- recalled{}
 		return
 	}
+	if !m.n.decide() {
+		return
+	}
 	if err := s.tenant.settle(); err != nil {
 		m.answer <- recalled{true, err}
 		return

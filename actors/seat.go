@@ -117,7 +117,7 @@ func (s *seat) Receive(ctx actor.Context) {
 // start makes the first tenant of this life of the actor.
 func (s *seat) start(ctx actor.Context) {
 	from := s.place.seat.produce.Load()
-	if n := s.place.seat.waiting.Swap(nil); n != nil {
+	if n := s.place.seat.waiting.Swap(nil); n != nil && n.decide() {
 		s.tenant, from = n.tenant, n.from
 		s.stack.moved(s.place, from)
 		defer func() { n.answer <- nil }()

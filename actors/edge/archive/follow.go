@@ -16,6 +16,11 @@ const (
 // longer than servers make those wait who ask too often.
 const maxWalkFailures = 8
 
+// maxVisit is after how long it is the turn of the next server, at the end of a
+// page. One that has much, or is slow on purpose, does not keep the others waiting
+// for longer than that and one page.
+const maxVisit = 10 * time.Minute
+
 // source is a mail server that is followed.
 type source struct {
 	n          int // in Archive.sources
@@ -98,17 +103,21 @@ func (a *Archive) visit(l *life, s Store, src *source) {
 	}
 	defer free()
 	a.state(src, func(t *SourceState) { t.Running, t.Tried, t.Next = true, time.Now(), time.Time{} })
-	err = withoutPassword(a.catchUp(l, s, src), a.cfg.Database)
+	over, err := a.catchUp(l, s, src)
+	err = withoutPassword(err, a.cfg.Database)
 	if l.ctx.Err() != nil {
 		err = nil // nobody is to blame
 	}
 	now := time.Now()
-	if err == nil {
+	switch {
+	case err == nil && !over:
+		src.due = now
+	case err == nil:
 		src.failures, src.pause, src.due = 0, 0, time.Time{}
 		if a.cfg.SyncEvery > 0 {
 			src.due = now.Add(a.cfg.SyncEvery)
 		}
-	} else {
+	default:
 		src.failures++
 		src.pause = min(max(2*src.pause, leastSyncPause), mostSyncPause)
 		src.due = now.Add(src.pause)
@@ -136,17 +145,22 @@ func (a *Archive) failing(src *source) bool {
 	return a.sources[src.n].Fault != ""
 }
 
-// catchUp walks from the mark of a server to now.
-func (a *Archive) catchUp(l *life, s Store, src *source) error {
-	for target := time.Now().Truncate(time.Second); ; {
+// catchUp walks from the mark of a server to now, or as far as it comes in the
+// time of a visit. It reports whether that is over.
+func (a *Archive) catchUp(l *life, s Store, src *source) (over bool, err error) {
+	begun := time.Now()
+	for target := begun.Truncate(time.Second); ; {
 		if src.walk == nil {
 			w, err := a.window(l.ctx, s, src, target)
 			if err != nil || w == nil {
-				return err
+				return true, err
 			}
 			src.walk = w
 		}
 		for w := src.walk; !w.over; {
+			if time.Since(begun) > maxVisit {
+				return false, nil
+			}
 			y, err := a.next(l.ctx, l, w)
 			a.state(src, func(t *SourceState) {
 				t.Envelopes += uint64(y.came)
@@ -154,7 +168,7 @@ func (a *Archive) catchUp(l *life, s Store, src *source) error {
 				t.Refused += y.refused.sum()
 			})
 			if err != nil {
-				return err
+				return true, err
 			}
 			if !src.wary {
 				src.failures, src.pause = 0, 0
@@ -162,7 +176,7 @@ func (a *Archive) catchUp(l *life, s Store, src *source) error {
 		}
 		// All of it is durable: so is what says so.
 		if err := s.SetUntil(l.ctx, src.id, seconds(src.walk.to), seconds(time.Now().Add(syncTolerance))); err != nil {
-			return err
+			return true, err
 		}
 		a.state(src, func(t *SourceState) { t.Until = src.walk.to.UTC() })
 		src.walk, src.wary, src.failures, src.pause = nil, false, 0, 0
@@ -193,7 +207,10 @@ func (a *Archive) window(ctx context.Context, s Store, src *source, target time.
 	if mark = later(mark, oldest); !mark.Before(target) {
 		return nil, nil
 	}
-	to := earlier(mark.Add(syncStep), target)
+	to := mark.Add(syncStep)
+	if target.Sub(to) < syncStep/2 {
+		to = target // a short window would be asked for with the overlap once more
+	}
 	return newWalk(src.server, later(mark.Add(-a.cfg.SyncOverlap), oldest).Truncate(time.Second), to.Truncate(time.Second)), nil
 }
 

@@ -63,6 +63,7 @@ type page struct {
 	settled chan struct{} // closed when it is over and all of it is durable
 
 	yield
+	before  int // of what came, until it was last asked for
 	storing int // parcels
 	over    bool
 }
@@ -127,13 +128,10 @@ func (s *pages) turn(ctx context.Context, source string) (done func(), err error
 // transport.
 func (s *pages) repeat(send func(transport.Command)) {
 	s.mu.Lock()
-	var queries []transport.Query
+	defer s.mu.Unlock()
 	for _, p := range s.asked {
-		queries = append(queries, p.query)
-	}
-	s.mu.Unlock()
-	for _, q := range queries {
-		send(q)
+		p.before = p.came // a transport that has forgotten the query brings all of it again
+		send(p.query)
 	}
 	signal(s.up)
 }
@@ -171,7 +169,7 @@ func (p *page) wanted(list []transport.Envelope, oldest time.Time) (wanted []tra
 	for _, e := range list {
 		p.came++
 		switch {
-		case p.came > p.query.Limit:
+		case p.came-p.before > p.query.Limit:
 			p.refused.Excess++
 		case len(e.Raw) == 0:
 			p.refused.Raw++

@@ -5,11 +5,17 @@ import (
 	"sync"
 )
 
-// maxAhead is how much is read of a client, in bytes, while an answer to it is
-// being written. Each call takes a goroutine until it is answered, some 10 KB for
-// 40 bytes, so a client that asks and asks and reads nothing would fill the
-// memory.
-const maxAhead = 64 << 10
+const (
+	// maxAhead is how much a client may ask, in bytes, beyond what it was answered
+	// when it does not take the next answer. Each call takes a goroutine until it is
+	// answered, some 10 KB for 40 bytes, so a client that asks and asks and reads
+	// little would fill the memory.
+	maxAhead = 64 << 10
+
+	// maxAnswered is what one answer counts at most, in bytes: a long one is one
+	// answer all the same.
+	maxAnswered = 1 << 10
+)
 
 // tracked is a connection of a listener. It does not hear a client for long that
 // does not listen, and ends when an answer cannot be written: what comes after a
@@ -21,7 +27,7 @@ type tracked struct {
 	mu      sync.Mutex
 	change  sync.Cond // writing or closed
 	writing int       // answers under way
-	ahead   int       // bytes read since the first of them began
+	ahead   int       // bytes read, less those that were answered
 	closed  bool
 }
 
@@ -48,14 +54,12 @@ func (t *tracked) Read(b []byte) (int, error) {
 // Write implements net.Conn.
 func (t *tracked) Write(b []byte) (int, error) {
 	t.mu.Lock()
-	if t.writing == 0 {
-		t.ahead = 0
-	}
 	t.writing++
 	t.mu.Unlock()
 	n, err := t.Conn.Write(b)
 	t.mu.Lock()
 	t.writing--
+	t.ahead = max(0, t.ahead-min(n, maxAnswered))
 	t.change.Broadcast()
 	t.mu.Unlock()
 	if err != nil {

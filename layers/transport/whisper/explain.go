@@ -184,7 +184,7 @@ func (n *Node) explain(c transport.Explain, out *output) {
 			}
 		}
 		for _, p := range n.slots {
-			if p != nil && n.pool.known.has(x, p.slot) && !met[p.id.String()] {
+			if p != nil && p.who != nil && n.pool.known.has(x, p.slot) && !met[p.id.String()] {
 				add(at, transport.Forwarded, p.who, "to the peer or from it; it is not remembered when")
 			}
 		}

@@ -117,13 +117,18 @@ func (p *pool) cost(x *entry) int { return p.size(x) + entryCost }
 // find returns the pooled envelope that e is a copy of, or nil.
 func (p *pool) find(e *Envelope) *entry { return p.lookup.find(&p.blocks, e) }
 
-// claim makes an envelope an own one, which is not evicted.
-func (p *pool) claim(x *entry) {
-	if x.own() {
-		return
+// claim makes an envelope an own one, which is not evicted. It reports false if
+// there are too many of them.
+func (p *pool) claim(x *entry) bool {
+	switch {
+	case x.own():
+		return true
+	case p.owned+p.cost(x) > p.limit/2:
+		return false
 	}
 	x.life |= markOwn
 	p.owned += p.cost(x)
+	return true
 }
 
 // least returns the envelope that is worth least, or nil if all are fixed. Most
@@ -171,6 +176,20 @@ func (p *pool) makeRoom(cost int, pow float64, own bool) bool {
 	}
 	p.out = append(p.out, out...)
 	return true
+}
+
+// shrink evicts what is worth least until the pool is not above its limit, which
+// has become lower. Own envelopes stay.
+func (p *pool) shrink() {
+	for p.bytes > p.limit {
+		x := p.least()
+		if x == nil {
+			return
+		}
+		heap.Pop(&p.worth)
+		p.remove(x)
+		p.out = append(p.out, x)
+	}
 }
 
 // expired removes and returns one envelope whose time is over, or nil.

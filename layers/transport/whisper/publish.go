@@ -183,7 +183,10 @@ func (n *Node) takeOwn(now time.Time, pub *publication, e *Envelope, pow float64
 			out.Up = append(out.Up, transport.Admitted{Mark: n.watch.mark(x), Envelopes: []transport.Envelope{n.pool.envelope(x)}})
 		}
 	}
-	n.pool.claim(x)
+	if !n.pool.claim(x) {
+		n.refuse(pub, out, "%s", poolFull)
+		return
+	}
 	n.own[e.Hash] = append(n.own[e.Hash], pub)
 	out.Up = append(out.Up, transport.Accepted{Ref: pub.ref, Hash: pub.hash})
 	if taken { // the very same envelope is on its way already

@@ -27,6 +27,7 @@ func (n *Node) Succeed(now time.Time, before layers.Protocol[transport.Command, 
 	}
 	n.pool, n.journal, n.early = b.pool, b.journal, b.early
 	n.pool.limit = n.cfg.PoolBytes
+	n.watch.after(&b.watch, n.pool.next)
 	n.heir = heir{waits: true, slots: b.heir.slots}
 	if n.heir.slots == nil {
 		n.heir.slots = map[overlay.PeerID]int{}
@@ -42,6 +43,8 @@ func (n *Node) Succeed(now time.Time, before layers.Protocol[transport.Command, 
 	n.tellApart(now, b)
 	n.post.Inherit(b.post)
 	n.begin(now, &out)
+	n.pool.shrink()
+	n.evicted()
 	return n.settled(now, out)
 }
 
@@ -91,10 +94,12 @@ func (n *Node) linksBegin(out *output) {
 	n.disconnectAll(out)
 }
 
-// disinherit frees the slot of a link that has ended before it was reported.
+// disinherit frees the slot of a link that has ended before it was reported, and
+// forgets what it owes.
 func (n *Node) disinherit(id overlay.PeerID) {
 	if slot, ok := n.heir.slots[id]; ok {
 		delete(n.heir.slots, id)
 		n.slots[slot] = nil
 	}
+	n.post.Acquit(id)
 }

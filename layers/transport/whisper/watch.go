@@ -30,6 +30,14 @@ type watch struct {
 
 func (w *watch) mark(x *entry) uint64 { return w.base + x.seq + 1 }
 
+// after makes w that of an heir, with a pool that next is the end of. Marks of the
+// one before say nothing here, even if the clock was set back, and if somebody
+// kept for it the confirmations wait here too, for their Watch.
+func (w *watch) after(before *watch, next uint64) {
+	w.base = max(w.base, before.base+next)
+	w.keeps = w.keeps || before.keeps
+}
+
 // observe answers Watch. What several ask for adds up.
 func (n *Node) observe(now time.Time, c transport.Watch, out *output) {
 	n.watch.on = true

@@ -9,8 +9,10 @@ import (
 // Inherit takes over from the Post of a node that is being replaced what its
 // links owe: the rest of the answers to its syncs, which must not be taken for
 // those to the syncs of p. It is called before any link is reported to p; before
-// is not used any more.
+// is not used any more. The numbers of asks go on, even if the clock was set back:
+// an archive may still work on one of before.
 func (p *Post) Inherit(before *Post) {
+	p.nextAsk = max(p.nextAsk, before.nextAsk)
 	for id, l := range before.links {
 		if q := before.current(id); q != nil && q.Sync || !l.late.IsZero() {
 			p.owing[id] = true
@@ -29,5 +31,5 @@ func (p *Post) inherited(now time.Time, l *link) {
 	}
 }
 
-// acquit forgets what a link owes that has ended before it was reported.
-func (p *Post) acquit(peer overlay.PeerID) { delete(p.owing, peer) }
+// Acquit forgets what a link owes that has ended before it was reported.
+func (p *Post) Acquit(peer overlay.PeerID) { delete(p.owing, peer) }

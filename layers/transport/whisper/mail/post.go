@@ -130,7 +130,7 @@ func (p *Post) Disconnected(now time.Time, peer overlay.PeerID) Out {
 }
 
 func (p *Post) unlink(now time.Time, peer overlay.PeerID, o *Out) {
-	p.acquit(peer)
+	p.Acquit(peer)
 	if p.links[peer] == nil {
 		return
 	}
