@@ -1,11 +1,12 @@
 package libp2p
 
 import (
-	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/zeroconf/v2"
 
 	"github.com/stratanode/strata/plugins/transport"
@@ -72,27 +73,24 @@ func TestLostPeerIsMetAgain(t *testing.T) {
 		a, b := onLAN(t, nil), onLAN(t, nil)
 		converse(t, a, b)
 		for range 3 {
-			gone := a.presence.gone(b.host.ID())
+			a.awaitConnection(t, b, nil)
+			before := a.host.Network().ConnsToPeer(b.host.ID())
 			if err := a.host.Network().ClosePeer(b.host.ID()); err != nil {
 				t.Fatal(err)
 			}
-			<-gone
-			// Without a connection it is held.
-			a.awaitConnection(t, b)
+			a.awaitConnection(t, b, before)
 		}
 	})
 }
 
-// awaitConnection polls, for a connection comes before its counters.
-func (n *node) awaitConnection(t *testing.T, to *node) {
+// awaitConnection polls for a connection that is not one of some former ones.
+func (n *node) awaitConnection(t *testing.T, to *node, former []network.Conn) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	for len(n.host.Network().ConnsToPeer(to.host.ID())) == 0 {
-		if !pause(ctx, 5*time.Millisecond) {
-			t.Fatalf("no connection within %v", patience)
-		}
-	}
+	until(t, "a connection", func() bool {
+		return slices.ContainsFunc(n.host.Network().ConnsToPeer(to.host.ID()), func(c network.Conn) bool {
+			return !slices.ContainsFunc(former, func(f network.Conn) bool { return f.ID() == c.ID() })
+		})
+	})
 }
 
 func TestNodeWithoutTheOptionIsNotFound(t *testing.T) {

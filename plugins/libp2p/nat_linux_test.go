@@ -11,7 +11,10 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/event"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-libp2p/p2p/protocol/holepunch"
 	ma "github.com/multiformats/go-multiaddr"
 )
 
@@ -131,8 +134,20 @@ func TestHolePunchingMakesARelayedConnectionDirect(t *testing.T) {
 		punch := settings{"hole_punching": true, "reachability": "private"}
 		hidden := start(t, settings{"listen": listen[1], "nat": settings{"relay_client": relay.Addrs(), "hole_punching": true, "reachability": "private"}})
 		hidden.subscribe(t, topic)
-		caller := start(t, settings{"listen": listen[2], "nat": punch, "peers": []string{relay.Addrs()[0] + "/p2p-circuit/p2p/" + hidden.ID()}})
+		caller := start(t, settings{"listen": listen[2], "nat": punch})
 		caller.subscribe(t, topic)
+		// The library begins when it knows a public address of its own, and leaves
+		// connections from before that as they are.
+		for _, n := range []*node{hidden, caller} {
+			until(t, "hole punching to begin", func() bool { return slices.Contains(n.host.Mux().Protocols(), holepunch.Protocol) })
+		}
+		through, err := peer.AddrInfoFromString(relay.Addrs()[0] + "/p2p-circuit/p2p/" + hidden.ID())
+		if err != nil {
+			t.Fatal(err)
+		}
+		until(t, "a relayed connection", func() bool {
+			return caller.host.Connect(network.WithAllowLimitedConn(t.Context(), "test"), *through) == nil
+		})
 		converse(t, caller, hidden)
 		until(t, "a direct connection", func() bool {
 			for _, c := range caller.host.Network().ConnsToPeer(hidden.host.ID()) {
