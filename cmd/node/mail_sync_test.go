@@ -72,7 +72,7 @@ func TestMailServerCompletesItsArchiveThoughItIsKilled(t *testing.T) {
 	eventually(t, "the end of the sync", func() bool {
 		raw, err := second.client.MailStats(ctx)
 		if err != nil {
-			return false // the database is being opened
+			t.Fatal(err)
 		}
 		if err := json.Unmarshal(raw, &stats); err != nil || len(stats.Sources) != 1 {
 			t.Fatalf("stats %s, %v", raw, err)

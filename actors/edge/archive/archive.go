@@ -76,6 +76,7 @@ type life struct {
 	ctx    context.Context // of all that is under way
 	cancel context.CancelFunc
 	done   chan struct{} // closed when nothing is
+	tried  chan struct{} // closed when the database is there, or was tried to be opened in vain
 
 	store Store // nil until the database is there; guarded by Archive.mu
 	users sync.WaitGroup
@@ -88,7 +89,7 @@ type life struct {
 // Open implements actors.Life. The database may come later.
 func (a *Archive) Open() error {
 	ctx, cancel := context.WithCancel(context.Background())
-	l := &life{ctx: ctx, cancel: cancel, done: make(chan struct{}), queue: newQueue(), desk: newDesk(a.cfg.Waiting), pages: newPages()}
+	l := &life{ctx: ctx, cancel: cancel, done: make(chan struct{}), tried: make(chan struct{}), queue: newQueue(), desk: newDesk(a.cfg.Waiting), pages: newPages()}
 	a.mu.Lock()
 	a.life = l
 	a.mu.Unlock()
@@ -118,13 +119,16 @@ func (a *Archive) Close() {
 func (a *Archive) run(l *life) {
 	defer close(l.done)
 	defer l.queue.abandon()
-	store, err := a.open(l.ctx)
+	tried := sync.OnceFunc(func() { close(l.tried) })
+	defer tried()
+	store, err := a.open(l.ctx, tried)
 	if err != nil {
 		return // closed meanwhile
 	}
 	a.mu.Lock()
 	l.store = store
 	a.mu.Unlock()
+	tried()
 	l.users.Go(func() { a.write(l, store) })
 	l.users.Go(func() { a.care(l, store) })
 	if len(a.cfg.Sync) > 0 {
@@ -149,8 +153,9 @@ const (
 	mostPause  = 30 * time.Second
 )
 
-// open tries until it succeeds or the archive is closed.
-func (a *Archive) open(ctx context.Context) (Store, error) {
+// open tries until it succeeds or the archive is closed. It calls failed when it
+// has not succeeded.
+func (a *Archive) open(ctx context.Context, failed func()) (Store, error) {
 	for pause := leastPause; ; pause = min(2*pause, mostPause) {
 		store, err := OpenStore(ctx, a.cfg, a.dir)
 		if err == nil {
@@ -161,6 +166,7 @@ func (a *Archive) open(ctx context.Context) (Store, error) {
 			return nil, ctx.Err()
 		}
 		a.degraded(err)
+		failed()
 		if err := wait(ctx, pause); err != nil {
 			return nil, err
 		}
@@ -254,7 +260,17 @@ func (a *Archive) with(ctx context.Context, f func(context.Context, Store) error
 func (a *Archive) within(ctx context.Context, f func(context.Context, *life, Store) error) error {
 	a.mu.Lock()
 	l := a.life
-	if l == nil || l.store == nil {
+	a.mu.Unlock()
+	if l == nil {
+		return errNotOpen
+	}
+	select { // a node that has just started is worth a moment
+	case <-l.tried:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	a.mu.Lock()
+	if l.store == nil {
 		a.mu.Unlock()
 		return errNotOpen
 	}
