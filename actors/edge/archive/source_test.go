@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
-	"github.com/prometheus/client_golang/prometheus"
 	"pgregory.net/rapid"
 
 	"github.com/stratanode/strata/layers/transport"
@@ -166,24 +165,7 @@ func TestMetricsTellOfOtherServers(t *testing.T) {
 		honest(&elsewhere{list: spread(now.Add(-time.Hour), now, 10)})(n, q)
 	}).open(t)
 	until(t, "both were asked", func() bool { return n.caughtUp() && n.archive.Describe().Sources[1].Fault != "" })
-	reg := prometheus.NewPedanticRegistry()
-	if err := reg.Register(Collector(n.archive)); err != nil {
-		t.Fatal(err)
-	}
-	families, err := reg.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := map[string]float64{}
-	for _, f := range families {
-		for _, m := range f.Metric {
-			key := f.GetName()
-			for _, l := range m.Label {
-				key += " " + l.GetValue()
-			}
-			got[key] = m.GetCounter().GetValue() + m.GetGauge().GetValue()
-		}
-	}
+	got := metrics(t, n.archive)
 	for key, want := range map[string]float64{
 		"strata_archive_sync_envelopes_total kept": 10, "strata_archive_sync_pages_total done": 4,
 		"strata_archive_sync_sources failed": 1, "strata_archive_sync_sources well": 1,

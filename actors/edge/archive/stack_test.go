@@ -308,24 +308,7 @@ func TestBrokenArchiveComesBack(t *testing.T) {
 func TestMetricsAreThoseOfTheReport(t *testing.T) {
 	r := start(t, t.TempDir(), nil).ready(t)
 	r.keep(t, topicN(1), 3)
-	reg := prometheus.NewPedanticRegistry()
-	if err := reg.Register(Collector(r.archive)); err != nil {
-		t.Fatal(err)
-	}
-	families, err := reg.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := map[string]float64{}
-	for _, f := range families {
-		for _, m := range f.Metric {
-			key := f.GetName()
-			for _, l := range m.Label {
-				key += " " + l.GetValue()
-			}
-			got[key] = m.GetCounter().GetValue() + m.GetGauge().GetValue()
-		}
-	}
+	got := metrics(t, r.archive)
 	for key, want := range map[string]float64{
 		"strata_archive_envelopes_total admitted": 3, "strata_archive_envelopes_total kept": 3,
 		"strata_archive_requests_total asked": 0, "strata_archive_up": 1,
@@ -373,4 +356,28 @@ func TestSyncWorksUnderTheActors(t *testing.T) {
 	if p := await[transport.Page](t, &r.near, 1)[0]; len(p.Envelopes) != 2 || !p.Last {
 		t.Errorf("page %+v", p)
 	}
+}
+
+// metrics returns the metrics of an archive by name and values of the labels.
+func metrics(t *testing.T, a *Archive) map[string]float64 {
+	t.Helper()
+	reg := prometheus.NewPedanticRegistry()
+	if err := reg.Register(Collector(a)); err != nil {
+		t.Fatal(err)
+	}
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.Metric {
+			key := f.GetName()
+			for _, l := range m.Label {
+				key += " " + l.GetValue()
+			}
+			got[key] = m.GetCounter().GetValue() + m.GetGauge().GetValue()
+		}
+	}
+	return got
 }

@@ -40,14 +40,7 @@ func pass(t testing.TB, out output, to *Node, toID, fromID overlay.PeerID) (resu
 }
 
 func TestQueryOfOneNodeIsAnsweredByTheArchiveOfAnother(t *testing.T) {
-	url, serverID := node(t, 7)
-	_, clientID := node(t, 8)
-	client := NewWith(DefaultConfig(), Tools{Random: rand.NewChaCha8([32]byte{})})
-	client.Wake(t0)
-	server := opened(t, nil)
-	above(t, server, t0, transport.Watch{Keeps: true, Serves: true})
-	connect(t, client, t0, serverID)
-	connect(t, server, t0, clientID)
+	client, server, clientID, serverID, url := clientAndServer(t)
 
 	query := transport.Query{Ref: layers.Ref{1}, From: t0.Add(-time.Hour), Topics: []transport.Topic{chat}, Server: url}
 	out := above(t, client, t0, query)
@@ -157,4 +150,18 @@ func TestRequestsAreWorthWhatServersWant(t *testing.T) {
 	if _, _, err := s.Make(t0, transport.Topic{}, make([]byte, 1<<20)); err == nil {
 		t.Error("a request longer than a packet is made")
 	}
+}
+
+// clientAndServer returns two linked nodes, of which one serves an archive at url.
+func clientAndServer(t *testing.T) (client, server *Node, clientID, serverID overlay.PeerID, url string) {
+	t.Helper()
+	url, serverID = node(t, 7)
+	_, clientID = node(t, 8)
+	client = NewWith(DefaultConfig(), Tools{Random: rand.NewChaCha8([32]byte{})})
+	client.Wake(t0)
+	server = opened(t, nil)
+	above(t, server, t0, transport.Watch{Keeps: true, Serves: true})
+	connect(t, client, t0, serverID)
+	connect(t, server, t0, clientID)
+	return client, server, clientID, serverID, url
 }

@@ -3,7 +3,6 @@ package whisper
 import (
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -18,14 +17,7 @@ import (
 // An archive that has been filled with what no relay takes is asked by another
 // one, which gets the rest.
 func TestSyncBringsOnlyWhatTheRelayWouldHaveTaken(t *testing.T) {
-	url, serverID := node(t, 7)
-	_, clientID := node(t, 8)
-	client := NewWith(DefaultConfig(), Tools{Random: rand.NewChaCha8([32]byte{})})
-	client.Wake(t0)
-	server := opened(t, nil)
-	above(t, server, t0, transport.Watch{Keeps: true, Serves: true})
-	connect(t, client, t0, serverID)
-	connect(t, server, t0, clientID)
+	client, server, clientID, serverID, url := clientAndServer(t)
 
 	query := transport.Query{Ref: layers.Ref{1}, From: t0.Add(-time.Hour), Server: url, Sync: true}
 	out := above(t, client, t0, query)
